@@ -1,0 +1,35 @@
+# The verbs of this project; `make help` lists them. Everything they write stays inside this folder.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lab notebooks check lock clean
+SHELL := /bin/sh
+
+root := $(CURDIR)
+python := .venv/bin/python
+
+# Caches, settings and temporary files of every tool live under build/, never in the home directory.
+export TMPDIR := $(root)/build/tmp
+export XDG_CACHE_HOME := $(root)/build/cache
+export MPLCONFIGDIR := $(root)/build/matplotlib
+export IPYTHONDIR := $(root)/build/ipython
+export JUPYTER_CONFIG_DIR := $(root)/build/jupyter/config
+export JUPYTER_DATA_DIR := $(root)/build/jupyter/data
+export JUPYTER_RUNTIME_DIR := $(root)/build/jupyter/runtime
+export RUFF_CACHE_DIR := $(root)/build/ruff
+# Small stacks of layers want one thread: BLAS threads on a busy machine cost far more than they give.
+export OPENBLAS_NUM_THREADS := 1
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export PYTHONNOUSERSITE := 1
+# A user's own search path or backend would change what runs and what figures look like.
+unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH JUPYTER_CONFIG_PATH PIP_TARGET PIP_USER
+
+help:  ## list the verbs
+	@grep -E '^[a-z]+:.*  ## ' Makefile | sed -E 's/^([a-z]+):.*  ## (.*)/make \1\t\2/' | expand -t 16
+
+setup: .venv/.ready  ## make .venv from the hash-pinned requirements (reused while they stay the same)
+
+.venv/.ready: requirements/test.txt tools/setup.sh
+	@tools/setup.sh .venv requirements/test.txt
+
+clean:  ## remove the environments and everything built
+	rm -rf build .venv .venv-lab

@@ -1,0 +1,1 @@
+"""Normalizing flows for variational inference, one equation per function."""
