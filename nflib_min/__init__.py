@@ -1,1 +1,27 @@
-"""Normalizing flows for variational inference, one equation per function."""
+"""Normalizing flows for variational inference: the paper's mathematics, one equation a function."""
+
+from nflib_min.bijections import Affine, Bijection, Chain, Inverse, LowerAffine, Orthogonal, Permute
+from nflib_min.coupling import Coupling, nice, real_nvp
+from nflib_min.distributions import StandardNormal, Uniform
+from nflib_min.flow import Flow
+from nflib_min.planar import Planar
+from nflib_min.radial import Radial
+
+__version__ = "0.1.0"
+__all__ = [
+    "Affine",
+    "Bijection",
+    "Chain",
+    "Coupling",
+    "Flow",
+    "Inverse",
+    "LowerAffine",
+    "Orthogonal",
+    "Permute",
+    "Planar",
+    "Radial",
+    "StandardNormal",
+    "Uniform",
+    "nice",
+    "real_nvp",
+]

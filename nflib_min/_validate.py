@@ -1,0 +1,88 @@
+"""What every public function asks of its arguments: each error says what was expected and got."""
+
+import numpy as np
+from autograd.tracer import getval, isbox
+
+Array = np.ndarray
+Params = dict | list | tuple
+
+
+def untraced(x: object) -> object:
+    """The plain array under any depth of autograd boxes."""
+    while isbox(x):
+        x = getval(x)
+    return x
+
+
+def is_traced(tree: object) -> bool:
+    """True if an autograd box is anywhere in the tree of parameters."""
+    if isbox(tree):
+        return True
+    if isinstance(tree, dict):
+        return any(map(is_traced, tree.values()))
+    return isinstance(tree, (list, tuple)) and any(map(is_traced, tree))
+
+
+def check_dim(dim: int, name: str = "dim", least: int = 1) -> int:
+    """Return dim if it is a whole number of at least `least`; ValueError otherwise."""
+    if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool) or dim < least:
+        raise ValueError(f"{name}: expected a whole number of at least {least}, got {dim!r}")
+    return int(dim)
+
+
+def check_finite(x: object, name: str) -> None:
+    """ValueError if x has a NaN or an inf; the message counts them and names the first row."""
+    finite = np.isfinite(untraced(x))
+    if not finite.all():
+        rows = np.argwhere(~finite)
+        raise ValueError(
+            f"{name}: expected finite values, got {len(rows)} NaN or inf "
+            f"(the first at index {tuple(map(int, rows[0]))})"
+        )
+
+
+def check_points(z: object, dim: int, name: str) -> None:
+    """ValueError unless z is a finite floating array of shape (n, dim)."""
+    value = untraced(z)
+    if not isinstance(value, np.ndarray) or value.ndim != 2 or value.shape[1] != dim:
+        raise ValueError(f"{name}: expected an array of shape (n, {dim}), got {describe(value)}")
+    if value.dtype.kind != "f":
+        raise ValueError(f"{name}: expected floating point numbers, got dtype {value.dtype}")
+    check_finite(value, name)
+
+
+def check_rows(values: object, n: int, name: str) -> None:
+    """ValueError unless values has shape (n,), one number a row."""
+    value = untraced(values)
+    if np.shape(value) != (n,):
+        raise ValueError(f"{name}: expected one value a row, shape ({n},), got {describe(value)}")
+
+
+def describe(value: object) -> str:
+    """A shape if there is one, else the type: what an error calls 'got'."""
+    return (
+        f"shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+    )
+
+
+def check_params(owner: object, params: object, shapes: dict[str, tuple], n: int) -> bool:
+    """True if every leaf has a row axis (amortised), False if none has; ValueError otherwise.
+
+    A leaf is either global, with the shape given in `shapes`, or one set per row, with (n,) before.
+    """
+    keys = set(untraced(params)) if isinstance(untraced(params), dict) else None
+    if keys != set(shapes):
+        got = sorted(keys) if keys is not None else describe(untraced(params))
+        raise ValueError(f"params of {owner}: expected a dict with {sorted(shapes)}, got {got}")
+    per_row = None
+    for name, shape in shapes.items():
+        value = untraced(params[name])
+        is_row = np.shape(value) == (n, *shape)
+        if not is_row and np.shape(value) != shape or per_row not in (None, is_row):
+            raise ValueError(
+                f"params[{name!r}] of {owner}: expected shape {shape}, or {(n, *shape)} in every "
+                f"leaf for one set of parameters per row, got {describe(value)}"
+            )
+        check_finite(value, f"params[{name!r}] of {owner}")
+        per_row = is_row
+    return bool(per_row)

@@ -1,0 +1,75 @@
+"""Fixed densities to start a flow from: nothing here is learned, a bijection does the learning."""
+
+import autograd.numpy as np
+import numpy as onp
+
+from nflib_min._validate import Array, check_dim, check_points
+
+
+class StandardNormal:
+    r"""The standard normal density, the usual q_0.
+
+    $\ln q_0(z) = -\tfrac12 |z|^2 - \tfrac d2 \ln 2\pi$
+
+    Parameters
+    ----------
+    dim : d, the number of coordinates, at least 1; ValueError otherwise.
+
+    >>> base = StandardNormal(2)
+    >>> base.log_prob(onp.zeros((1, 2))).round(4)
+    array([-1.8379])
+
+    Source: Rezende & Mohamed (2015), section 4.2, where q_0 = N(mu, diag(sigma^2));
+    mu and sigma are an `Affine` here.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = check_dim(dim)
+
+    def sample(self, n: int, rng: onp.random.Generator, dtype: type = float) -> Array:
+        """Draw z_0, shape (n, d)."""
+        return rng.standard_normal((n, self.dim), dtype=dtype)
+
+    def log_prob(self, z: Array) -> Array:
+        """ln q_0(z), shape (n,), in nats."""
+        check_points(z, self.dim, "z")
+        return -0.5 * np.sum(z * z, axis=1) - 0.5 * self.dim * float(onp.log(2 * onp.pi))
+
+    def __repr__(self) -> str:
+        return f"StandardNormal({self.dim})"
+
+
+class Uniform:
+    r"""The uniform density on a cube, row 2 of the paper's figure 1.
+
+    $q_0(z) = (\text{high} - \text{low})^{-d}$ inside, 0 outside.
+
+    Parameters
+    ----------
+    dim : d, at least 1.
+    low, high : the sides of the cube, low < high; ValueError otherwise.
+
+    >>> Uniform(2, -2.0, 2.0).log_prob(onp.array([[0.0, 1.0], [0.0, 3.0]])).round(4)
+    array([-2.7726,    -inf])
+
+    Source: Rezende & Mohamed (2015), figure 1.
+    """
+
+    def __init__(self, dim: int, low: float = -2.0, high: float = 2.0) -> None:
+        self.dim = check_dim(dim)
+        if not low < high:
+            raise ValueError(f"expected low < high, got low = {low} and high = {high}")
+        self.low, self.high = float(low), float(high)
+
+    def sample(self, n: int, rng: onp.random.Generator, dtype: type = float) -> Array:
+        """Draw z_0, shape (n, d)."""
+        return self.low + (self.high - self.low) * rng.random((n, self.dim), dtype=dtype)
+
+    def log_prob(self, z: Array) -> Array:
+        """ln q_0(z), shape (n,): -d ln(high - low) inside the cube, -inf outside."""
+        check_points(z, self.dim, "z")
+        inside = np.all((z >= self.low) & (z <= self.high), axis=1)
+        return np.where(inside, -self.dim * float(onp.log(self.high - self.low)), -np.inf)
+
+    def __repr__(self) -> str:
+        return f"Uniform({self.dim}, low={self.low}, high={self.high})"

@@ -1,0 +1,76 @@
+"""The multilayer perceptron: the small network inside a coupling layer or an inference network."""
+
+import autograd.numpy as np
+import numpy as onp
+
+from nflib_min._validate import Array, check_dim
+
+
+class MLP:
+    r"""tanh layers and a linear last one: $x_{i+1} = \tanh(x_i W_i + b_i)$, $y = x_L W_L + b_L$.
+
+    Parameters
+    ----------
+    sizes : (d_in, hidden..., d_out), at least two numbers; d_in may be 0 (a constant output).
+
+    params: W0, b0, W1, b1, ... with W_i (sizes[i], sizes[i+1]), b_i (sizes[i+1],); one set per row
+    adds a leading n to each. Errors: ValueError on fewer than two sizes.
+
+    >>> net = MLP((2, 8, 1))
+    >>> params = net.init(onp.random.default_rng(0))
+    >>> net(params, onp.ones((5, 2))).shape
+    (5, 1)
+
+    Source: the maps h_lambda of Rezende & Mohamed (2015), eqs. (16)-(17), are such networks.
+    """
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        if len(sizes) < 2:
+            raise ValueError(f"sizes: expected at least (d_in, d_out), got {sizes}")
+        self.sizes = tuple(check_dim(size, "sizes", least=0) for size in sizes)
+        self.depth = len(sizes) - 1
+        self.shapes = {}
+        for i, (rows, columns) in enumerate(zip(self.sizes, self.sizes[1:])):
+            self.shapes[f"W{i}"] = (rows, columns)
+            self.shapes[f"b{i}"] = (columns,)
+
+    def init(self, rng: onp.random.Generator, last_scale: float = 1.0) -> dict:
+        """W ~ N(0, 1/rows), b = 0; the last W times `last_scale` (small: near the zero map)."""
+        params = {name: onp.zeros(shape) for name, shape in self.shapes.items()}
+        for i in range(self.depth):
+            rows = max(self.sizes[i], 1)
+            W = rng.standard_normal(self.shapes[f"W{i}"]) / onp.sqrt(rows)
+            params[f"W{i}"] = W * (last_scale if i == self.depth - 1 else 1.0)
+        return params
+
+    def __call__(self, params: dict, x: Array) -> Array:
+        """y, shape (n, d_out), from x, shape (n, d_in)."""
+        for i in range(self.depth):
+            W, b = params[f"W{i}"], params[f"b{i}"]
+            x = (np.matmul(x[:, None, :], W)[:, 0] if W.ndim == 3 else np.dot(x, W)) + b
+            x = np.tanh(x) if i < self.depth - 1 else x
+        return x
+
+    def with_pullback(self, params: dict, x: Array) -> tuple[Array, callable]:
+        r"""y and pullback(g_y) -> (g_params, g_x), for global parameters.
+
+        Back through $a = x W + b$: $g_W = x^\top g_a$, $g_b = \sum_n g_a$, $g_x = g_a W^\top$; back
+        through $\tanh$: $g_a = g_x (1 - x^2)$ with x the layer's output.
+        """
+        xs = [x]
+        for i in range(self.depth):
+            a = xs[-1] @ params[f"W{i}"]
+            a += params[f"b{i}"]
+            xs.append(onp.tanh(a, out=a) if i < self.depth - 1 else a)
+
+        def pullback(g_y: Array) -> tuple[dict, Array]:
+            g, g_params = g_y, {}
+            for i in reversed(range(self.depth)):
+                if i < self.depth - 1:
+                    g = g * (1 - xs[i + 1] * xs[i + 1])
+                g_params[f"W{i}"] = xs[i].T @ g
+                g_params[f"b{i}"] = g.sum(axis=0)
+                g = g @ params[f"W{i}"].T
+            return g_params, g
+
+        return xs[-1], pullback

@@ -1,0 +1,250 @@
+r"""Whole stacks of layers, forward and in reverse: the one file of the library written for speed.
+
+A training step needs the gradient of a scalar F with respect to every parameter. Tracing each
+operation costs more than computing it, so the sweep back through the layers is written out here,
+once per kind of stack, and proved in the tests against autograd's gradient of the plain formula.
+
+Inside a sweep points are columns, (d, n), so that one coordinate is one contiguous row of memory,
+and G stands for dF/dz_k as the sweep passes layer k. Nothing of this layout leaks out: arguments
+and results are (n, d) and (n,), and every call makes its own arrays, so that a result kept by the
+caller never changes. Parameters are global, (K, ...), or one set per row, (n, K, ...).
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+Array = np.ndarray
+ROWS = 4096  # rows at a time when nothing is kept for a way back: the states stay in cache
+
+
+def layers_first(x: Array, per_row: bool) -> Array:
+    """(K, ...) to (K, ..., 1), or (n, K, ...) to (K, ..., n): ready to meet columns of points."""
+    return np.ascontiguousarray(np.moveaxis(x, 0, -1)) if per_row else x[..., None]
+
+
+def rows_first(g: Array, per_row: bool) -> Array:
+    """The way back of `layers_first`; a global parameter has gathered the sum over rows."""
+    return np.moveaxis(g, -1, 0) if per_row else g
+
+
+# ------------------------------------------------------------------------------------- planar
+SHIFT = math.log(math.e - 1)
+
+
+def m_shifted(a: Array) -> tuple[Array, Array]:
+    """c = m(a) of `planar.m` and 1 + c; the slope of both is the sigmoid, 1 - e^-(1 + c)."""
+    c = np.log1p(np.where(a > 0, 1 / math.e, 1 - 1 / math.e) * np.expm1(-np.abs(a)))
+    return (np.maximum(a, 0) + c).astype(a.dtype, copy=False), np.logaddexp(0, a + SHIFT)
+
+
+def m_printed(a: Array) -> tuple[Array, Array]:
+    """c = m(a) of `planar.m_printed` and 1 + c; the slope is the same function of 1 + c."""
+    softplus = np.logaddexp(0, a)
+    return softplus - 1, softplus
+
+
+def constrain(u: Array, w: Array, m: Callable) -> tuple[Array, Array, Array, Callable]:
+    r"""u_hat, c and 1 + c of `planar.constrain` for all K layers at once, and the way back.
+
+    With a = w.u, D = m(a) - a and q = |w|^2: u_hat = u + w D / q and c = m(a). Given g_u_hat and
+    g_c, s = g_u_hat . w / q is dF/dD, so dF/da = s (m' - 1) + g_c m' and dF/dq = -s D / q.
+    """
+    a = np.einsum("kd...,kd...->k...", w, u)
+    q = np.einsum("kd...,kd...->k...", w, w)
+    over_q = np.where(q > np.sqrt(np.finfo(q.dtype).tiny), 1, 0) / np.where(q > 0, q, 1)
+    over_q = over_q.astype(q.dtype, copy=False)
+    c, c_plus_1 = m(a)
+    slope = -np.expm1(-c_plus_1)
+    step = (c - a) * over_q
+
+    def pullback(g_u_hat: Array, g_c: Array) -> tuple[Array, Array]:
+        s = np.einsum("kd...,kd...->k...", g_u_hat, w) * over_q
+        g_a = s * (slope - 1) + g_c * slope
+        g_u = g_u_hat + g_a[:, None] * w
+        return g_u, step[:, None] * g_u_hat + g_a[:, None] * u - (2 * s * step)[:, None] * w
+
+    return u + step[:, None] * w, c, c_plus_1, pullback
+
+
+def planar_forward(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple[Array, Array]:
+    """z_K and log_det of a planar stack, ROWS points at a time, keeping no states."""
+    u, w, b = (layers_first(params[name], per_row) for name in ("u", "w", "b"))
+    u, c, c_plus_1, _ = constrain(u, w, m)
+    zK, log_det = np.empty_like(z0, order="F"), np.empty_like(z0[:, 0])
+    for start in range(0, len(z0), ROWS):
+        rows = slice(start, start + ROWS)
+        of = rows if per_row else slice(None)
+        z, det = z0[rows].T.copy(), []
+        for k in range(len(c)):
+            h = _project(w[k, :, of], z) + b[k, of]
+            np.tanh(h, out=h)
+            z += u[k, :, of] * h
+            det.append(determinant(h, c[k, of], c_plus_1[k, of]))
+        zK[rows], log_det[rows] = z.T, np.log(det).sum(axis=0)
+    return zK, log_det
+
+
+def _project(w: Array, z: Array) -> Array:
+    """w.z for every column of z: one w for all, (d, 1), or one a column, (d, n)."""
+    return np.dot(w[:, 0], z) if w.shape[1] == 1 else np.einsum("dn,dn->n", w, z)
+
+
+def planar(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple[Array, Array, Callable]:
+    r"""A planar stack with its pullback.
+
+    Forward, for k = 1..K: h_k = tanh(w_k.z_{k-1} + b_k), z_k = z_{k-1} + u_k h_k, and
+    log_det = sum_k ln(1 + c_k s_k) with s_k = 1 - h_k^2, the slope of tanh.
+
+    Back, with G = dF/dz_k, l = dF/dlog_det and e_k = dF/da_k for a_k = w_k.z_{k-1} + b_k:
+        through log_det   dF/dc_k = l s_k / det_k,  dF/ds_k = l c_k / det_k,  ds_k/da_k = -2 h_k s_k
+        through z_k       dF/du_k = G h_k,          dF/dh_k = u_k.G,          dh_k/da_k = s_k
+        so                e_k = s_k (u_k.G - 2 l c_k h_k / det_k)
+        and               dF/dw_k = e_k z_{k-1},  dF/db_k = e_k,  G <- G + w_k e_k.
+    Only h, u.G and G itself need the loop: all else is one operation for the K layers together.
+    """
+    u, w, b = (layers_first(params[name], per_row) for name in ("u", "w", "b"))
+    u, c, c_plus_1, constrain_pullback = constrain(u, w, m)
+    K, (n, d) = len(c), z0.shape
+    dtype = np.result_type(u, z0)
+    Z, H = np.empty((K + 1, d, n), dtype), np.empty((K, n), dtype)
+    Z[0] = z0.T
+    w_rows, u_rows = (None, None) if per_row else (w[:, :, 0], u[:, :, 0])
+    for k in range(K):
+        h, z, z_next = H[k], Z[k], Z[k + 1]
+        if per_row:
+            np.einsum("dn,dn->n", w[k], z, out=h)
+        else:
+            np.dot(w_rows[k], z, out=h)
+        h += b[k]
+        np.tanh(h, out=h)
+        np.multiply(u[k], h, out=z_next)
+        z_next += z
+    det = determinant(H, c, c_plus_1)
+    log_det = log_of_product(det, c_plus_1)
+
+    def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
+        l_det = g_log_det / det  # (K, n)
+        S = np.multiply(H, H)
+        np.subtract(1, S, out=S)
+        g_c = np.einsum("kn,kn->kn" if per_row else "kn,kn->k", l_det, S)
+        E = l_det
+        E *= H
+        E *= -2 * c  # - 2 l c h / det
+        G, push = np.array(g_zK.T, dtype, order="C"), np.empty((d, n), dtype)
+        e = np.empty(n, dtype)
+        g_u = np.empty((K, d, n) if per_row else (K, d), dtype)
+        for k in range(K - 1, -1, -1):
+            e_k = E[k]
+            if per_row:
+                np.multiply(G, H[k], out=g_u[k])
+                np.einsum("dn,dn->n", u[k], G, out=e)
+            else:
+                np.dot(G, H[k], out=g_u[k])
+                np.dot(u_rows[k], G, out=e)
+            e_k += e
+            e_k *= S[k]
+            np.multiply(w[k], e_k, out=push)
+            G += push
+        g_b = E if per_row else E.sum(axis=1)
+        g_w = Z[:K] * E[:, None] if per_row else np.matmul(Z[:K], E[:, :, None])
+        if not per_row:
+            g_u, g_c = g_u[..., None], g_c[:, None]
+        g_u, g_w_too = constrain_pullback(g_u, g_c)
+        g_w += g_w_too
+        if not per_row:
+            g_u, g_w = g_u[..., 0], g_w[..., 0]
+        g_params = {"u": g_u, "w": g_w, "b": g_b}
+        return {name: rows_first(g, per_row) for name, g in g_params.items()}, G.T
+
+    return Z[K].T, log_det, pullback
+
+
+def determinant(h: Array, c: Array, c_plus_1: Array) -> Array:
+    """`planar.determinant`: 1 + c (1 - h^2) where c > 0, else (1 + c) + |c| h^2; no term < 0."""
+    det = h * h
+    det -= c > 0
+    det *= -c
+    det += np.minimum(c_plus_1, 1)
+    return det
+
+
+def log_of_product(det: Array, c_plus_1: Array) -> Array:
+    """sum_k ln det_k over axis 0, with one logarithm for eight factors where that is safe.
+
+    0 < min(1 + c, 1) <= det_k <= max(1 + c, 1), so eight factors stay within the eighth powers of
+    these bounds; unless those are far inside the floating-point range, every factor gets its log.
+    """
+    info = np.finfo(det.dtype)
+    low, high = min(float(c_plus_1.min()), 1.0), max(float(c_plus_1.max()), 1.0)
+    if len(det) < 2 or not (low > info.tiny ** (1 / 9) and high < info.max ** (1 / 9)):
+        return np.log(det).sum(axis=0)
+    products = np.multiply.reduceat(det, range(0, len(det), 8), axis=0)
+    np.log(products, out=products)
+    return products.sum(axis=0)
+
+
+# ------------------------------------------------------------------------------------- radial
+def radial(params: dict, z0: Array, per_row: bool) -> tuple[Array, Array, Callable]:
+    r"""A radial stack with its pullback.
+
+    Forward, for k = 1..K, with x = z_{k-1} - z_ref, r = |x|, s = softplus(beta) and
+    q = (r + s) / (r + alpha): z_k = z_ref + q x, and log_det gathers
+    (d - 1) ln q + ln P - 2 ln(r + alpha) with P = r^2 + 2 alpha r + alpha s.
+
+    Back, with G = dF/dz_k, l = dF/dlog_det and p = x.G:
+        dF/dr     = p (alpha - s) / (r + alpha)^2
+                    + l [(d-1) (1/(r+s) - 1/(r+alpha)) + 2 (r + alpha) / P - 2 / (r + alpha)]
+        dF/ds     = p / (r + alpha) + l [(d-1) / (r+s) + alpha / P]
+        dF/dalpha = -p q / (r + alpha) + l [-(d-1) / (r+alpha) + (2 r + s) / P - 2 / (r+alpha)]
+        G <- q G + x (dF/dr) / r, and dF/dz_ref is what G lost, since z_k - z_{k-1} depends on x.
+    """
+    z_ref, log_alpha, beta = (
+        layers_first(params[name], per_row) for name in ("z_ref", "log_alpha", "beta")
+    )
+    alpha, s = np.exp(log_alpha), np.logaddexp(0, beta)
+    K, (n, d) = len(alpha), z0.shape
+    dtype = np.result_type(z_ref, z0)
+    X, R = np.empty((K, d, n), dtype), np.empty((K, n), dtype)
+    z = np.array(z0.T, dtype, order="C")
+    for k in range(K):
+        x, r = X[k], R[k]
+        np.subtract(z, z_ref[k], out=x)
+        np.einsum("dn,dn->n", x, x, out=r)
+        np.sqrt(r, out=r)
+        np.multiply(x, (r + s[k]) / (r + alpha[k]), out=z)
+        z += z_ref[k]
+    r_s, r_alpha = R + s, R + alpha
+    P = R * R + 2 * alpha * R + alpha * s
+    log_det = ((d - 1) * (np.log(r_s) - np.log(r_alpha)) + np.log(P) - 2 * np.log(r_alpha)).sum(0)
+
+    def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
+        l = g_log_det  # noqa: E741 - the letter of the derivation
+        g_r = l * ((d - 1) * (1 / r_s - 1 / r_alpha) + 2 * r_alpha / P - 2 / r_alpha)
+        g_s = l * ((d - 1) / r_s + alpha / P)
+        g_alpha = l * (-(d - 1) / r_alpha + (2 * R + s) / P - 2 / r_alpha)
+        over_r = 1 / np.maximum(R, np.finfo(dtype).tiny)  # at the centre x = 0 takes the term away
+        Q = r_s / r_alpha
+        slope = (alpha - s) / r_alpha**2
+        G = np.array(g_zK.T, dtype, order="C")
+        g_z_ref = np.empty((K, d, n) if per_row else (K, d), dtype)
+        for k in range(K - 1, -1, -1):
+            x = X[k]
+            p = np.einsum("dn,dn->n", x, G)
+            g_r[k] += p * slope[k]
+            g_s[k] += p / r_alpha[k]
+            g_alpha[k] -= p * Q[k] / r_alpha[k]
+            G_next = Q[k] * G
+            G_next += x * (g_r[k] * over_r[k])
+            G -= G_next
+            g_z_ref[k] = G if per_row else G.sum(axis=1)
+            G = G_next
+        g_log_alpha = g_alpha * alpha
+        g_beta = g_s * np.exp(-np.logaddexp(0, -beta))
+        if not per_row:
+            g_log_alpha, g_beta = g_log_alpha.sum(axis=1), g_beta.sum(axis=1)
+        g_params = {"z_ref": g_z_ref, "log_alpha": g_log_alpha, "beta": g_beta}
+        return {name: rows_first(g, per_row) for name, g in g_params.items()}, G.T
+
+    return z.T, log_det, pullback
