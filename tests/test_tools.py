@@ -1,0 +1,142 @@
+"""The notebook tool on small notebooks: pairing, execution, pages, and what failures leave."""
+
+import os
+
+import nbformat
+import pytest
+
+from tools import notebooks
+
+
+def files(folder):
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file()}
+
+
+def replace(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_sync_writes_a_triple_that_the_check_accepts_and_writes_the_same_bytes_again(folder):
+    assert notebooks.sync(folder) == 0
+    assert notebooks.violations(folder) == []
+    first = files(folder)
+    assert set(first) == {f"{n}.{e}" for n in ("01_one", "02_two") for e in ("md", "py", "ipynb")}
+    assert b"jupytext" not in first["01_one.py"] + first["01_one.ipynb"]
+    assert notebooks.sync(folder, everything=True) == 0
+    assert files(folder) == first
+
+
+def test_a_change_of_text_keeps_the_outputs_and_executes_nothing(folder, monkeypatch):
+    notebooks.sync(folder)
+    before = nbformat.read(folder / "01_one.ipynb", as_version=4)
+    monkeypatch.setattr(notebooks, "execute", None)
+    replace(folder / "01_one.md", "It is two", "Two it is")
+    assert notebooks.sync(folder) == 0
+    after = nbformat.read(folder / "01_one.ipynb", as_version=4)
+    assert "Two it is" in after.cells[0].source
+    assert [c.get("outputs") for c in before.cells] == [c.get("outputs") for c in after.cells]
+    assert notebooks.violations(folder) == []
+
+
+def test_a_change_of_code_executes_only_its_notebook(folder, capsys):
+    notebooks.sync(folder)
+    capsys.readouterr()
+    replace(folder / "02_two.md", "s = {s:.3f}", "sum = {s:.3f}")
+    assert notebooks.sync(folder) == 0
+    printed = capsys.readouterr().out
+    assert "02_two" in printed and "01_one" not in printed
+    assert "sum = 2.000" in (folder / "02_two.ipynb").read_text()
+
+
+def test_sync_leaves_the_outputs_of_a_notebook_that_fails(folder, capsys):
+    notebooks.sync(folder)
+    before = (folder / "01_one.ipynb").read_bytes()
+    replace(folder / "01_one.md", "s = one + one", "s = one / 0")
+    assert notebooks.sync(folder) == 1
+    assert (folder / "01_one.ipynb").read_bytes() == before
+    assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_sync_names_the_notebooks_there_are(folder):
+    with pytest.raises(SystemExit, match=r"unknown notebook 03_three; there are 01_one, 02_two"):
+        notebooks.sync(folder, ["03_three"])
+
+
+def test_run_keeps_the_last_good_page_of_a_notebook_that_fails(folder, tmp_path, capsys):
+    target = tmp_path / "pages"
+    assert notebooks.run(folder, target) == 0
+    good = (target / "01_one.html").read_bytes()
+    old = (target / "02_two.html").read_bytes()
+    printed = capsys.readouterr().out
+    assert "01_one" in printed and "cells" in printed and "index.html" in printed
+
+    replace(folder / "01_one.md", "s = one + one", "s = one / 0")
+    replace(folder / "02_two.md", "Use `+`.", "Use `add`.")
+    assert notebooks.run(folder, target) == 1
+    printed = capsys.readouterr().out
+    assert "FAILED" in printed and "s = one / 0" in printed and "ZeroDivisionError" in printed
+    assert (target / "01_one.html").read_bytes() == good
+    assert (target / "02_two.html").read_bytes() != old  # the other one still ran
+    index = (target / "index.html").read_text()
+    assert "the page is that of the last good run" in index and "executed in" in index
+    assert not [p for p in target.iterdir() if p.name.startswith(".")]
+
+
+def test_run_says_what_a_notebook_warns_of(folder, tmp_path, capsys):
+    replace(
+        folder / "01_one.md",
+        "s = one + one",
+        "import warnings; warnings.warn('mind'); s = one + one",
+    )
+    assert notebooks.run(folder, tmp_path / "pages") == 0
+    assert "UserWarning: mind" in capsys.readouterr().out
+    assert "UserWarning: mind" in (tmp_path / "pages" / "01_one.html").read_text()
+
+
+def test_a_cell_that_takes_too_long_and_a_kernel_that_dies_are_failures(folder, tmp_path, capsys):
+    replace(folder / "01_one.md", "s = one + one", "import time; time.sleep(60)")
+    replace(folder / "02_two.md", "s = one + one", "import os; os._exit(1)")
+    assert notebooks.run(folder, tmp_path / "pages", cell_seconds=2) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("FAILED") == 2
+    assert "CellTimeoutError" in printed and "time.sleep(60)" in printed
+    assert "DeadKernelError" in printed
+    assert "there is no page yet" in (tmp_path / "pages" / "index.html").read_text()
+
+
+def test_run_without_notebooks_is_a_failure(tmp_path, capsys):
+    assert notebooks.run(tmp_path, tmp_path / "pages") == 1
+    assert "no notebook" in capsys.readouterr().err
+
+
+def test_a_page_keeps_alt_text_caption_formulas_and_links(folder, tmp_path):
+    target = tmp_path / "pages"
+    notebooks.run(folder, target)
+    one, two = ((target / f"{n}.html").read_text() for n in ("01_one", "02_two"))
+    assert 'alt="A white pixel, which stands for any figure at all."' in one
+    assert "<em>Figure. A pixel.</em>" in one
+    assert r"s = 1 + 1 \tag{1}" in one
+    assert '<a id="eq-1"></a>' in one and 'href="#eq-1"' in one
+    assert 'href="02_two.html"' in one and 'rel="next"' in one
+    assert 'href="01_one.html#eq-1"' in two and 'rel="prev"' in two
+    assert "http://" not in one and "https://" not in one  # nothing to fetch
+    for asset in ("style.css", "mathjax.js"):
+        assert f"assets/{asset}" in one and (target / "assets" / asset).stat().st_size > 1000
+    index = (target / "index.html").read_text()
+    assert "How much is one and one?" in index and "It is two, and each way" in index
+
+
+def test_a_write_that_is_interrupted_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    target = tmp_path / "x.txt"
+    assert notebooks.write(target, "old") is True
+    assert notebooks.write(target, "old") is False
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        notebooks.write(target, "new")
+    assert files(tmp_path) == {"x.txt": b"old"}

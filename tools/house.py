@@ -1,0 +1,239 @@
+"""The countable part of the house style: what every notebook has, checked on its executed form."""
+
+import ast
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from statistics import median
+
+# The guideline is 20-35; exercises with their stubs and checks may take up to ten cells more.
+CELLS = range(20, 46)
+CODE_LINES, MEDIAN_LINES, SETUP_LINES = 20, 8, 8
+FIGURES, ASSERTS = 7, 8
+EXERCISES = range(2, 5)
+ALT_LENGTH, ALT_SENTENCES = 30, 2
+
+FIRST_SCREEN = {
+    "what you will be able to do": r"(?i)you will be able to",
+    "what you need": r"(?i)you need",
+    "the minutes it takes": r"(?i)\d+ minutes",
+}
+SECTIONS = ("Break it", "What to remember", "In practice", "References")
+FORBIDDEN = {
+    r"(?i)\bsimply\b": "the word 'simply'",
+    r"(?i)\bobviously\b": "the word 'obviously'",
+    r"\\(eqref|ref|label)\b": r"\eqref, \ref or \label: link to an anchor instead",
+    r"\?\?\?": "???",
+    r"\\begin\{(equation|align|gather)\*?\}": r"a bare environment: use $$ with \begin{aligned}",
+}
+# What only this machine, or only this run, would print
+LOCAL = {
+    r"(?<![\w.:/])/(?:[\w.-]+/)+[\w.-]+": "an absolute path",
+    r"\b[A-Z]:\\": "an absolute path",
+    r"\b0x[0-9a-f]{6,}": "a memory address",
+}
+
+
+def violations(notebook, name: str, order: list[str]) -> list[str]:
+    """What is wrong with one executed notebook; `order` names all notebooks in reading order."""
+    return [
+        violation
+        for law in (first_screen, neighbours, cells, text, equations, sections, outputs, exercises)
+        for violation in law(notebook, name, order)
+    ]
+
+
+def first_screen(notebook, *_) -> Iterator[str]:
+    title = notebook.cells[0].source.splitlines()[0]
+    if not re.fullmatch(r"# .+\?", title):
+        yield f"cell 0: the title is not a question: {title!r}"
+    opening = "\n".join(source for _, source in prose(notebook.cells[:8]))
+    for what, pattern in FIRST_SCREEN.items():
+        if not re.search(pattern, opening):
+            yield f"first screen: does not say {what}"
+    if not any(True for _ in figures(notebook.cells[:8])):
+        yield "first screen: no figure in the first eight cells"
+
+
+def neighbours(notebook, name, order) -> Iterator[str]:
+    links = re.findall(
+        r"\]\((\w+)\.ipynb", "\n".join(source for _, source in prose(notebook.cells))
+    )
+    i = order.index(name)
+    for direction, j in (("previous", i - 1), ("next", i + 1)):
+        if 0 <= j < len(order) and order[j] not in links:
+            yield f"no link to the {direction} notebook {order[j]}.ipynb"
+    for link in sorted(set(links) - set(order)):
+        yield f"links to {link}.ipynb, which does not exist"
+
+
+def cells(notebook, *_) -> Iterator[str]:
+    n = len(notebook.cells)
+    if n not in CELLS:
+        yield f"{n} cells; from {CELLS[0]} to {CELLS[-1]} are allowed"
+    lengths = {}
+    for i, cell in code(notebook.cells):
+        if not plain(cell.source):
+            yield f"cell {i}: not plain Python (no magics)"
+        lengths[i] = sum(bool(line.strip()) for line in cell.source.splitlines())
+        if lengths[i] > CODE_LINES:
+            yield f"cell {i}: {lengths[i]} lines of code; at most {CODE_LINES}"
+        if "setup" in tags(cell) and lengths[i] > SETUP_LINES:
+            yield f"cell {i}: a setup cell of {lengths[i]} lines; at most {SETUP_LINES}"
+    if lengths and median(lengths.values()) > MEDIAN_LINES:
+        yield f"median code cell of {median(lengths.values())} lines; at most {MEDIAN_LINES}"
+
+
+def text(notebook, *_) -> Iterator[str]:
+    for i, cell in enumerate(notebook.cells):
+        for pattern, what in FORBIDDEN.items():
+            if re.search(pattern, cell.source):
+                yield f"cell {i}: {what}"
+    if not any(re.search(r"^> \*\*Predict\.\*\*", s, re.M) for _, s in prose(notebook.cells)):
+        yield "no prediction: a blockquote that starts with > **Predict.**"
+
+
+def equations(notebook, *_) -> Iterator[str]:
+    """Anchors and tags belong together, and every reference finds its anchor."""
+    anchors, references = [], []
+    for i, source in prose(notebook.cells):
+        references += [(i, r) for r in re.findall(r"\]\(#(eq-[^)]*)\)", source)]
+        anchors += re.findall(r'<a id="(eq-[^"]*)"></a>', source)
+        tagged = re.findall(
+            r'^<a id="eq-(.*)"></a>\n\n\$\$\n[^$]*\\tag\{(.*)\}\s*\$\$$', source, re.M
+        )
+        for anchor, tag in tagged:
+            if anchor != tag:
+                yield f"cell {i}: anchor eq-{anchor} stands above \\tag{{{tag}}}"
+        lonely = max(len(re.findall(r"\\tag\{", source)), source.count('<a id="eq-'))
+        if lonely != len(tagged):
+            yield f'cell {i}: \\tag without <a id="eq-.."></a>, a blank line and $$, or the reverse'
+    for anchor in sorted({a for a in anchors if anchors.count(a) > 1}):
+        yield f"the anchor {anchor} is there twice"
+    for i, reference in references:
+        if reference not in anchors:
+            yield f"cell {i}: refers to #{reference}, which does not exist"
+
+
+def sections(notebook, *_) -> Iterator[str]:
+    """The closing sections are there, and a section with a takeaway asserts what it says."""
+    found = {"the opening": {"takeaway": False, "asserts": 0}}
+    heading = "the opening"
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            found[heading]["asserts"] += asserts(cell.source)
+            continue
+        for paragraph in re.split(r"\n\s*\n", cell.source):
+            if title := re.match(r"## (.+)", paragraph):
+                heading = title[1]
+                found[heading] = {"takeaway": False, "asserts": 0}
+            elif re.fullmatch(r"\*\*.+\*\*", paragraph.strip(), re.S):
+                found[heading]["takeaway"] = True
+    for heading, has in found.items():
+        if has["takeaway"] and not has["asserts"] and not heading.startswith(SECTIONS):
+            yield f"section {heading!r}: has a takeaway, but no cell asserts it"
+    if (total := sum(has["asserts"] for has in found.values())) < ASSERTS:
+        yield f"{total} asserts; at least {ASSERTS}"
+    for wanted in SECTIONS:
+        if not any(heading.startswith(wanted) for heading in found):
+            yield f"no section '## {wanted}'"
+    yield from references(notebook)
+
+
+def references(notebook) -> Iterator[str]:
+    """Each reference says what it is good for, and the equations it is used for are named."""
+    body = "\n\n".join(source for _, source in prose(notebook.cells))
+    listed = re.findall(r"^[-*] (.+(?:\n  .+)*)", body.partition("\n## References")[2], re.M)
+    if len(listed) < 2:
+        yield "References: fewer than two entries (- ...)"
+    for entry in listed:
+        if len(entry) < 60 or not re.search(r"\b(1[89]|20)\d\d\b", entry):
+            yield f"References: no year or no description: {entry[:50]!r}"
+    if listed and not any(re.search(r"\b[Ee]qs?\b|[Ee]quation", entry) for entry in listed):
+        yield "References: no entry names an equation number"
+
+
+def outputs(notebook, *_) -> Iterator[str]:
+    counts = [cell.execution_count for _, cell in code(notebook.cells)]
+    if counts != list(range(1, len(counts) + 1)):
+        yield f"execution counts {counts} are not 1..{len(counts)}: execute it afresh"
+    for i, cell in code(notebook.cells):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                yield f"cell {i}: an error is stored: catch it and print its message"
+            if output.output_type == "execute_result":
+                yield f"cell {i}: ends with a bare expression: print it"
+            if output.get("name") == "stderr":
+                yield f"cell {i}: writes to stderr: {output.text[:60]!r}"
+            shown = output.get("text", "") + "".join(
+                value for kind, value in output.get("data", {}).items() if kind.startswith("text/")
+            )
+            for pattern, what in LOCAL.items():
+                if found := re.search(pattern, shown):
+                    yield f"cell {i}: prints {what}: {found[0]!r}"
+    shown = list(figures(notebook.cells))
+    if len(shown) > FIGURES:
+        yield f"{len(shown)} figures; at most {FIGURES}"
+    for i, output, following in shown:
+        alt = output.metadata.get("image/png", {}).get("alt", "")
+        if len(alt) < ALT_LENGTH or len(re.findall(r"[.!?](?:\s|$)", alt)) > ALT_SENTENCES:
+            yield f"cell {i}: alt text wants {ALT_LENGTH}+ characters, 1-2 sentences; got {alt!r}"
+        if not following.startswith("*Figure"):
+            yield f"cell {i}: a figure without a caption"
+
+
+def exercises(notebook, *_) -> Iterator[str]:
+    """For N = 1, 2, ..: '### Exercise N: ...', a cell tagged `exercise`, a cell tagged `check`."""
+    kinds = []
+    for _, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            kinds += [int(n) for n in re.findall(r"^### Exercise (\d+): ", cell.source, re.M)]
+        else:
+            kinds += [tag for tag in ("exercise", "check") if tag in tags(cell)]
+    n = kinds.count("exercise")
+    if n not in EXERCISES:
+        yield f"{n} exercises; from {EXERCISES[0]} to {EXERCISES[-1]} are wanted"
+    if kinds != [part for k in range(1, n + 1) for part in (k, "exercise", "check")]:
+        yield f"exercises: expected heading, exercise, check for each number; got {kinds}"
+
+
+# -- what a notebook is made of ------------------------------------------------------------------
+
+
+def tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def code(cells) -> Iterator[tuple]:
+    return ((i, cell) for i, cell in enumerate(cells) if cell.cell_type == "code")
+
+
+def prose(cells) -> Iterator[tuple]:
+    return ((i, cell.source) for i, cell in enumerate(cells) if cell.cell_type == "markdown")
+
+
+def figures(cells) -> Iterator[tuple]:
+    """(cell number, output, the text of the output after it) for each figure."""
+    for i, cell in code(cells):
+        for output, following in pairwise([*cell.outputs, {}]):
+            if "image/png" in output.get("data", {}):
+                yield i, output, following.get("data", {}).get("text/markdown", "")
+
+
+def plain(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except SyntaxError:
+        return False
+    return True
+
+
+def asserts(source: str) -> int:
+    """How many assertions a code cell makes: `assert` and calls of assert_allclose and the like."""
+    nodes = list(ast.walk(ast.parse(source))) if plain(source) else []
+    names = [
+        getattr(n.func, "attr", getattr(n.func, "id", "")) for n in nodes if isinstance(n, ast.Call)
+    ]
+    return sum(isinstance(n, ast.Assert) for n in nodes) + sum(
+        n.startswith("assert_") for n in names
+    )
