@@ -31,5 +31,28 @@ setup: .venv/.ready  ## make .venv from the hash-pinned requirements (reused whi
 .venv/.ready: requirements/test.txt tools/setup.sh
 	@tools/setup.sh .venv requirements/test.txt
 
+run: setup  ## execute every notebook and write the pages under build/ (under six minutes)
+	@$(python) -m tools.notebooks run
+
+test: setup  ## prove everything: library, notebooks, README (under ten minutes)
+	@$(python) -m pytest -q -n 2 --dist loadscope
+
+check: setup  ## the quick checks of an author: layout, lint, pairs and house style
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@$(python) -m tools.notebooks check
+
+notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even where no code changed)
+	@$(python) -m tools.notebooks sync $(if $(all),--all)
+
+lab: .venv-lab/.ready  ## open JupyterLab on the notebooks
+	@.venv-lab/bin/jupyter lab notebooks
+
+.venv-lab/.ready: requirements/lab.txt tools/setup.sh
+	@tools/setup.sh .venv-lab requirements/lab.txt
+
+lock:  ## renew requirements/ from pyproject.toml (needs uv and the network)
+	@tools/lock.sh
+
 clean:  ## remove the environments and everything built
 	rm -rf build .venv .venv-lab
