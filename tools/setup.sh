@@ -1,8 +1,13 @@
 #!/bin/sh
 # tools/setup.sh VENV REQUIREMENTS: make the virtual environment VENV and fill it with exactly REQUIREMENTS.
-# VENV/.ready is written last, so an interrupted run is never taken for a finished one.
+# VENV/.ready, a copy of REQUIREMENTS, is written last: an interrupted run is never taken for done.
 set -eu
 venv=$1 requirements=$2
+
+if cmp -s "$requirements" "$venv/.ready"; then
+    touch "$venv/.ready"
+    exit 0
+fi
 
 # The first Python that is new enough and can make environments; the complaint is kept for the case that none is.
 complaint="Install Python 3.10 or newer (Debian, Ubuntu: apt install python3 python3-venv), then run make again."
@@ -29,4 +34,4 @@ mkdir -p "$TMPDIR"
     --require-hashes -r "$requirements"
 "$venv/bin/python" -m pip install --quiet --quiet --no-cache-dir --disable-pip-version-check \
     --no-build-isolation --no-deps -e .
-touch "$venv/.ready"
+cp "$requirements" "$venv/.ready"
