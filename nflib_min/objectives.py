@@ -1,0 +1,258 @@
+r"""What training minimises and what it is judged by: free energy, evidence bounds, divergences.
+
+Everything is in nats. Noise is drawn outside whatever is differentiated: a loss is a function of
+the parameters and of z_0 already drawn.
+"""
+
+from collections.abc import Callable
+
+import autograd.numpy as np
+import numpy as onp
+
+from nflib_min._validate import Array, Params, check_dim, check_finite, untraced
+from nflib_min.flow import Flow, dtype_of
+from nflib_min.targets import Target
+
+
+def free_energy(
+    params: Params, flow: Flow, target: Target, z0: Array, beta: float = 1.0
+) -> float:
+    r"""The negative evidence lower bound, estimated from the given draws z_0 of the base.
+
+    $F = E_{q_0}[\ln q_0(z_0)] - \beta\, E_{q_0}[\ln \tilde p(z_K)]
+    - E_{q_0}\left[\sum_k \ln|1 + \hat u_k^\top \psi_k(z_{k-1})|\right]$ (15), (20)
+
+    Parameters
+    ----------
+    params : the flow's, first because `autograd.grad` differentiates argument 0.
+    z0 : (n, d), draws from flow.base.
+    beta : inverse temperature of the target, 1 once annealing is over.
+
+    >>> from nflib_min import Affine, StandardNormal
+    >>> flow = Flow(StandardNormal(2), Affine(2))
+    >>> z0 = flow.base.sample(4, onp.random.default_rng(0))
+    >>> target = Target(flow.base.log_prob, 2)
+    >>> float(free_energy(flow.init(None), flow, target, z0))  # q = p, every term cancels
+    0.0
+
+    Source: Rezende & Mohamed (2015), eqs. (15) and (20).
+    """
+    zK, log_det = flow.bijection.forward_and_log_det(params, z0)
+    return np.mean(flow.base.log_prob(z0) - beta * target.log_density(zK) - log_det)
+
+
+def elbo(params: Params, flow: Flow, target: Target, z0: Array) -> float:
+    r"""The evidence lower bound $-F \le \ln Z$, from the given draws z_0.
+
+    >>> from nflib_min import Affine, StandardNormal
+    >>> flow = Flow(StandardNormal(1), Affine(1))
+    >>> z0 = flow.base.sample(4, onp.random.default_rng(0))
+    >>> target = Target(lambda z: flow.base.log_prob(z) + 3.0, 1, log_normalizer=3.0)
+    >>> float(elbo(flow.init(None), flow, target, z0))
+    3.0
+
+    Source: Rezende & Mohamed (2015), eq. (3).
+    """
+    return -free_energy(params, flow, target, z0)
+
+
+def inverse_temperature(step: int, length: int = 10_000) -> float:
+    r"""The annealing schedule $\beta_t = \min(1, 0.01 + t / 10000)$, which tempers the target.
+
+    It multiplies the joint ln p(x, z), not the KL term as the warm-up of later papers does.
+
+    >>> inverse_temperature(0), inverse_temperature(20_000)
+    (0.01, 1.0)
+
+    Source: Rezende & Mohamed (2015), eq. (20) and the text below it.
+    """
+    return min(1.0, 0.01 + step / length)
+
+
+class FreeEnergy:
+    r"""The loss that `fit` minimises: eq. (15), annealed by eq. (20), with its gradient.
+
+    The gradient goes through the flow by its pullback and through the target by its own gradient:
+    with $F^\beta = \frac1n \sum_i [\ln q_0 - \beta \ln\tilde p(z_K) - \log\det]$, the pullback is
+    called with $-\frac\beta n \nabla \ln\tilde p(z_K)$ and $-\frac1n$.
+
+    Parameters
+    ----------
+    flow, target : as in `free_energy`; ValueError if their dims differ.
+    batch : n, draws of z_0 a step.
+    annealing : step -> beta_t, e.g. `inverse_temperature`; None for beta = 1.
+
+    >>> from nflib_min import Affine, StandardNormal
+    >>> loss = FreeEnergy(flow := Flow(StandardNormal(2), Affine(2)), Target(flow.base.log_prob, 2))
+    >>> value, gradient = loss.value_and_grad(flow.init(None), onp.random.default_rng(0), step=0)
+    >>> value, sorted(gradient)
+    (0.0, ['log_scale', 'mean'])
+
+    Source: Rezende & Mohamed (2015), eqs. (15) and (20), algorithm 1 without the inference network.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        target: Target,
+        batch: int = 256,
+        annealing: Callable[[int], float] | None = None,
+    ) -> None:
+        if flow.dim != target.dim:
+            raise ValueError(
+                f"flow and target: expected one dim, got {flow.dim} and {target.dim}"
+            )
+        self.flow, self.target, self.annealing = flow, target, annealing
+        self.batch = check_dim(batch, "batch")
+
+    def value_and_grad(
+        self, params: Params, rng: onp.random.Generator, step: int
+    ) -> tuple[float, Params]:
+        """F at beta = 1, which can be compared across steps, and the gradient of F^beta.
+
+        FloatingPointError names the term (ln q_0, ln p or log_det) that is not finite, and the step.
+        """
+        beta = 1.0 if self.annealing is None else self.annealing(step)
+        z0 = self.flow.base.sample(self.batch, rng, dtype_of(params))
+        zK, log_det, pullback = self.flow.bijection.forward_with_pullback(params, z0)
+        log_q0 = self.flow.base.log_prob(z0)
+        with _naming(step, "z_K"):
+            check_finite(zK, "z_K")
+        with _naming(step, "ln p(z_K)"):
+            log_p, g_log_p = self.target.log_density_and_grad(zK)
+        value = float((log_q0 - log_p - log_det).mean())
+        if not onp.isfinite(value):
+            terms = {"ln q_0": log_q0, "ln p(z_K)": log_p, "log_det": log_det}
+            bad = [name for name, term in terms.items() if not onp.isfinite(term).all()]
+            raise FloatingPointError(
+                f"step {step}: expected a finite free energy, got {value} "
+                f"from the term {', '.join(bad) or 'ln q_0 - ln p - log_det'}"
+            )
+        n = self.batch
+        g_log_det = onp.full(n, -1 / n, log_det.dtype)
+        g_params, _ = pullback(g_log_p * (-beta / n), g_log_det)
+        return value, g_params
+
+
+class _naming:
+    """Adds the step and the term to an error about a value that is not finite."""
+
+    def __init__(self, step: int, term: str) -> None:
+        self.step, self.term = step, term
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type, error: Exception, trace: object) -> None:
+        if kind is ValueError and "finite" in str(error):
+            raise FloatingPointError(
+                f"step {self.step}: expected a finite {self.term}, got: {error}"
+            ) from None
+
+
+# -------------------------------------------------------------------------- what a fit is worth
+def log_weights(
+    params: Params, flow: Flow, target: Target, n: int, rng: onp.random.Generator
+) -> Array:
+    r"""n log importance weights $\ln w = \ln \tilde p(z_K) - \ln q_K(z_K)$, shape (n,).
+
+    Their mean is the ELBO; the log of the mean weight estimates ln Z.
+
+    >>> from nflib_min import Affine, StandardNormal
+    >>> flow = Flow(StandardNormal(1), Affine(1))
+    >>> log_w = log_weights(flow.init(None), flow, Target(flow.base.log_prob, 1), 3,
+    ...                     onp.random.default_rng(0))
+    >>> log_w
+    array([0., 0., 0.])
+
+    Source: Rezende & Mohamed (2015), section 6.1 (importance sampling of -ln p(x)).
+    """
+    zK, log_q = flow.sample_and_log_prob(params, n, rng)
+    return target.log_density(zK) - log_q
+
+
+def importance_weighted_bound(log_w: Array, k: int | None = None) -> float:
+    r"""The bound $L_k = E[\ln \frac1k \sum_{i=1}^k w_i]$: the ELBO at k = 1, ln Z as k grows.
+
+    Parameters
+    ----------
+    log_w : (n,), log weights. k : size of the groups, at most n; None for one group of all n,
+        the usual estimate of ln Z. Groups do not overlap; a remainder is left out.
+
+    Errors: ValueError if log_w is not (n,) and finite or k is not in 1..n.
+
+    >>> log_w = onp.log(onp.array([1.0, 3.0]))
+    >>> round(importance_weighted_bound(log_w, 1), 4), round(importance_weighted_bound(log_w), 4)
+    (0.5493, 0.6931)
+
+    Source: Burda, Grosse & Salakhutdinov, Importance weighted autoencoders (2015), eq. (8).
+    """
+    log_w = _weights(log_w)
+    k = check_dim(len(log_w) if k is None else k, "k")
+    if k > len(log_w):
+        raise ValueError(f"k: expected at most n = {len(log_w)}, got {k}")
+    groups = log_w[: len(log_w) // k * k].reshape(-1, k)
+    return float(onp.mean(onp.logaddexp.reduce(groups, axis=1) - onp.log(k)))
+
+
+def effective_sample_size(log_w: Array) -> float:
+    r"""$(\sum_i w_i)^2 / \sum_i w_i^2$: how many independent draws the n weighted ones are worth.
+
+    >>> effective_sample_size(onp.zeros(100))
+    100.0
+
+    Source: Kong (1992); Rezende & Mohamed (2015) use the weights in section 6.1.
+    """
+    w = onp.exp(_weights(log_w) - onp.max(log_w))
+    return float(w.sum() ** 2 / (w**2).sum())
+
+
+def kl_to_target(
+    params: Params, flow: Flow, target: Target, n: int, rng: onp.random.Generator
+) -> tuple[float, float]:
+    r"""$\mathrm{KL}(q_K \| p) = E_{q_K}[\ln q_K - \ln p]$ and its standard error, in nats.
+
+    It is absolute: ValueError where the target's ln Z is not known.
+
+    >>> from nflib_min import Affine, StandardNormal
+    >>> flow = Flow(StandardNormal(1), Affine(1))
+    >>> target = Target(flow.base.log_prob, 1, log_normalizer=0.0)
+    >>> kl_to_target(flow.init(None), flow, target, 10, onp.random.default_rng(0))
+    (0.0, 0.0)
+
+    Source: Rezende & Mohamed (2015), eq. (3): F = KL(q || p) - ln Z.
+    """
+    zK, log_q = flow.sample_and_log_prob(params, n, rng)
+    return _mean_and_error(log_q - target.log_prob(zK))
+
+
+def kl_from_target(
+    params: Params, flow: Flow, target: Target, n: int, rng: onp.random.Generator
+) -> tuple[float, float]:
+    r"""The forward $\mathrm{KL}(p \| q_K) = E_p[\ln p - \ln q_K]$ and its standard error, in nats.
+
+    By exact draws from the target and the flow's true inverse: this one sees a missed mode.
+    ValueError where the target has no sampler or no ln Z.
+
+    >>> from nflib_min import Affine, StandardNormal
+    >>> flow = Flow(base := StandardNormal(1), Affine(1))
+    >>> target = Target(base.log_prob, 1, log_normalizer=0.0, sample=base.sample)
+    >>> kl_from_target(flow.init(None), flow, target, 10, onp.random.default_rng(0))
+    (0.0, 0.0)
+
+    Source: the divergence that eq. (3) of Rezende & Mohamed (2015) does not minimise.
+    """
+    z = target.sample(n, rng)
+    return _mean_and_error(target.log_prob(z) - flow.log_prob(params, z))
+
+
+def _mean_and_error(values: Array) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1) / onp.sqrt(len(values)))
+
+
+def _weights(log_w: Array) -> Array:
+    log_w = onp.asarray(untraced(log_w))
+    if log_w.ndim != 1 or len(log_w) == 0:
+        raise ValueError(f"log_w: expected shape (n,) with n >= 1, got {log_w.shape}")
+    check_finite(log_w, "log_w")
+    return log_w

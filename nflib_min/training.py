@@ -1,0 +1,311 @@
+r"""Minimise a loss over explicit parameters: Adam, with a trace, checkpoints and exact resume."""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from autograd import value_and_grad
+from tqdm import tqdm
+
+from nflib_min._validate import Array, Params, check_dim
+
+FORMAT = "nflib_min checkpoint 1"
+BLOCK = 50  # steps between two looks at the progress bar and at the best parameters so far
+
+
+@dataclass
+class Fit:
+    """What `fit` returns.
+
+    params : the last parameters, or the best so far if training was interrupted.
+    trace : dict of arrays (steps,): step, loss and grad_norm (before clipping).
+    interrupted : True if a KeyboardInterrupt ended training early.
+    """
+
+    params: Params
+    trace: dict[str, Array]
+    interrupted: bool = False
+
+
+def cosine_decay(peak: float, steps: int, warmup: int = 0) -> Callable[[int], float]:
+    r"""A learning rate that falls from peak to 0 over `steps`, along half a cosine.
+
+    $\eta_t = \tfrac12 \eta (1 + \cos(\pi t / T))$, multiplied by $(t + 1) / \text{warmup}$ before
+    step `warmup`.
+
+    >>> rate = cosine_decay(0.1, 100)
+    >>> rate(0), rate(50).__round__(3), rate(100)
+    (0.1, 0.05, 0.0)
+
+    Source: Loshchilov & Hutter, SGDR (2016), eq. (5), without restarts.
+    """
+
+    def rate(step: int) -> float:
+        ramp = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        return ramp * 0.5 * peak * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+
+    return rate
+
+
+def fit(
+    loss: object,
+    params: Params,
+    steps: int,
+    rng: np.random.Generator,
+    *,
+    learning_rate: float | Callable[[int], float] = 5e-3,
+    clip: float = 10.0,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 1000,
+    progress: bool | None = None,
+) -> Fit:
+    r"""Minimise a loss with Adam: $\theta \leftarrow \theta - \eta_t\, \hat m / (\sqrt{\hat v} + \epsilon)$.
+
+    Parameters
+    ----------
+    loss : an object with value_and_grad(params, rng, step), such as `FreeEnergy`, or a function
+        loss(params, rng, step) -> scalar, which autograd differentiates.
+    params : dicts, lists and tuples of floating arrays of one dtype; copied, never changed.
+    steps : how many updates in all, those of an earlier run that is resumed included.
+    rng : all randomness of the training comes from here.
+    learning_rate : eta, or a function of the step.
+    clip : gradients longer than this are scaled down to it.
+    checkpoint : a file that is written atomically every `checkpoint_every` steps and at the end.
+        If it exists, training goes on from it, to the same numbers as an uninterrupted run.
+    progress : None shows a bar only where a person is watching (a terminal); False never.
+
+    Errors: ValueError on wrong arguments or on a checkpoint that is corrupt or of other
+    parameters (the file is left as it is); FloatingPointError names the step and the term where a
+    value is not finite. A KeyboardInterrupt returns the best parameters so far.
+
+    >>> import autograd.numpy as anp
+    >>> result = fit(lambda p, rng, step: anp.sum((p["x"] - 3.0) ** 2),
+    ...              {"x": np.zeros(2)}, 500, np.random.default_rng(0), learning_rate=0.1)
+    >>> result.params["x"].round(3)
+    array([3., 3.])
+
+    Source: Kingma & Ba, Adam (2014), algorithm 1; Rezende & Mohamed (2015), algorithm 1.
+    """
+    check_dim(steps, "steps")
+    check_dim(checkpoint_every, "checkpoint_every")
+    if not clip > 0:
+        raise ValueError(f"clip: expected a length > 0, got {clip}")
+    rate = learning_rate if callable(learning_rate) else lambda step: learning_rate
+    gradient = loss.value_and_grad if hasattr(loss, "value_and_grad") else _by_autograd(loss)
+    state = _State(params)
+    if checkpoint is not None and Path(checkpoint).exists():
+        state.load(Path(checkpoint), rng)
+    if state.step >= steps:
+        return Fit(state.tree(state.flat.copy()), state.trace())
+
+    bar = tqdm(total=steps, initial=state.step, disable=None if progress is None else not progress)
+    try:
+        with bar:
+            while state.step < steps:
+                value, g = gradient(state.params, rng, state.step)
+                state.update(value, g, rate(state.step), clip)
+                if state.step % BLOCK == 0 or state.step == steps:
+                    mean_loss = state.remember_best()
+                    bar.update(state.step - bar.n)
+                    bar.set_postfix_str(f"loss {mean_loss:.4g}", refresh=False)
+                if checkpoint is not None and (
+                    state.step % checkpoint_every == 0 or state.step == steps
+                ):
+                    state.save(Path(checkpoint), rng)
+    except KeyboardInterrupt:
+        return Fit(state.tree(state.best.copy()), state.trace(), interrupted=True)
+    return Fit(state.tree(state.flat.copy()), state.trace())
+
+
+def _by_autograd(loss: Callable) -> Callable:
+    if not callable(loss):
+        raise ValueError(
+            "loss: expected a function of (params, rng, step) or an object with value_and_grad, "
+            f"got a {type(loss).__name__}"
+        )
+    both = value_and_grad(loss)
+
+    def gradient(params: Params, rng: np.random.Generator, step: int) -> tuple[float, Params]:
+        value, g = both(params, rng, step)
+        return float(value), g
+
+    return gradient
+
+
+# ------------------------------------------------------------------------ one flat vector
+def leaves(tree: Params, path: str = "params") -> list[tuple[str, Array]]:
+    """(path, array) of every array in nested dicts, lists and tuples, in a fixed order.
+
+    >>> leaves({"b": np.zeros(1), "a": [np.zeros(2)]})
+    [("params['b']", array([0.])), ("params['a'][0]", array([0., 0.]))]
+    """
+    if isinstance(tree, dict):
+        items = [(f"{path}[{key!r}]", value) for key, value in tree.items()]
+    elif isinstance(tree, (list, tuple)):
+        items = [(f"{path}[{i}]", value) for i, value in enumerate(tree)]
+    else:
+        return [(path, tree)]
+    return [leaf for name, value in items for leaf in leaves(value, name)]
+
+
+def like(tree: Params, arrays: object) -> Params:
+    """The same nesting with the arrays taken, in the order of `leaves`, from an iterator."""
+    if isinstance(tree, dict):
+        return {key: like(value, arrays) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(like(value, arrays) for value in tree)
+    return next(arrays)
+
+
+class _State:
+    """All that training changes. Parameters and Adam's moments are flat vectors, updated in place;
+    `params` is the caller's nesting, made of views into the flat vector."""
+
+    def __init__(self, params: Params) -> None:
+        named = leaves(params)
+        dtypes = {getattr(value, "dtype", type(value)) for _, value in named}
+        if len(dtypes) != 1 or np.dtype(next(iter(dtypes))).kind != "f":
+            raise ValueError(
+                f"params: expected floating arrays of one dtype, got {sorted(map(str, dtypes))}"
+            )
+        self.names = [(name, list(value.shape)) for name, value in named]
+        self.template = params
+        self.flat = np.concatenate([value.ravel() for _, value in named])
+        self.params = self.tree(self.flat)
+        self.m, self.v = np.zeros_like(self.flat), np.zeros_like(self.flat)
+        self.work = np.empty_like(self.flat)
+        self.step, self.losses, self.norms = 0, [], []
+        self.best, self.best_loss = self.flat.copy(), math.inf
+
+    def tree(self, flat: Array) -> Params:
+        """The nesting of the parameters, its arrays views into a flat vector."""
+        sizes = [math.prod(shape) for _, shape in self.names]
+        parts = np.split(flat, np.cumsum(sizes)[:-1])
+        return like(self.template, (p.reshape(s) for p, (_, s) in zip(parts, self.names)))
+
+    def update(self, value: float, g: Params, rate: float, clip: float) -> None:
+        """One step of Adam with beta_1 = 0.9, beta_2 = 0.999, epsilon = 1e-8."""
+        g = np.concatenate([part.ravel() for part in _in_order(self.template, g)])
+        norm = math.sqrt(float(np.dot(g, g)))
+        if not (math.isfinite(norm) and math.isfinite(value)):
+            self._refuse(value, g)
+        if norm > clip:
+            g *= clip / norm
+        t, m, v, work = self.step + 1, self.m, self.v, self.work
+        m *= 0.9
+        np.multiply(g, 0.1, out=work)
+        m += work
+        v *= 0.999
+        g *= g
+        g *= 0.001
+        v += g
+        np.sqrt(v, out=g)
+        g += 1e-8 * math.sqrt(1 - 0.999**t)
+        np.divide(m, g, out=work)
+        work *= rate * math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        self.flat -= work
+        self.losses.append(value)
+        self.norms.append(norm)
+        self.step = t
+
+    def _refuse(self, value: float, g: Array) -> None:
+        if not math.isfinite(value):
+            raise FloatingPointError(f"step {self.step}: expected a finite loss, got {value}")
+        bad = [name for name, part in leaves(self.tree(g)) if not np.isfinite(part).all()]
+        raise FloatingPointError(
+            f"step {self.step}: expected finite gradients, got NaN or inf in those of "
+            f"{', '.join(bad) or 'a norm too large for its dtype'}"
+        )
+
+    def remember_best(self) -> float:
+        """Keep a copy of the parameters if the mean loss of the last block is the lowest yet."""
+        mean_loss = float(np.mean(self.losses[-BLOCK:]))
+        if mean_loss < self.best_loss:
+            self.best, self.best_loss = self.flat.copy(), mean_loss
+        return mean_loss
+
+    def trace(self) -> dict[str, Array]:
+        """The record of every step so far."""
+        n = min(len(self.losses), len(self.norms))
+        return {
+            "step": np.arange(n),
+            "loss": np.array(self.losses[:n]),
+            "grad_norm": np.array(self.norms[:n]),
+        }
+
+    def save(self, path: Path, rng: np.random.Generator) -> None:
+        """Write everything to a temporary file beside `path`, then rename it over."""
+        header = {
+            "format": FORMAT,
+            "names": self.names,
+            "step": self.step,
+            "best_loss": self.best_loss,
+            "rng": rng.bit_generator.state,
+        }
+        arrays = {name: getattr(self, name) for name in ("flat", "m", "v", "best")}
+        arrays |= {"losses": np.array(self.losses), "norms": np.array(self.norms)}
+        header["digest"] = _digest(arrays)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, header=np.array(json.dumps(header)), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    def load(self, path: Path, rng: np.random.Generator) -> None:
+        """Take everything from a file that `save` wrote; ValueError, and nothing taken, if not."""
+        refusal = f"checkpoint {path.name}: expected a file written by fit for these parameters"
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                header = json.loads(str(file["header"]))
+                arrays = {name: file[name] for name in file.files if name != "header"}
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{refusal}, got a file that cannot be read ({error})") from error
+        if header.get("format") != FORMAT or header.get("digest") != _digest(arrays):
+            raise ValueError(f"{refusal}, got format {header.get('format')!r} or damaged arrays")
+        if header["names"] != [[name, shape] for name, shape in self.names]:
+            raise ValueError(f"{refusal}, got one with {header['names']}")
+        if arrays["flat"].dtype != self.flat.dtype:
+            raise ValueError(
+                f"{refusal}, of dtype {self.flat.dtype}, got {arrays['flat'].dtype}"
+            )
+        kind = header["rng"]["bit_generator"]
+        if kind != rng.bit_generator.state["bit_generator"]:
+            raise ValueError(
+                f"{refusal} with a {rng.bit_generator.state['bit_generator']} generator, got {kind}"
+            )
+        rng.bit_generator.state = header["rng"]
+        self.flat[:], self.m, self.v = arrays["flat"], arrays["m"], arrays["v"]
+        self.best, self.best_loss, self.step = arrays["best"], header["best_loss"], header["step"]
+        self.losses, self.norms = arrays["losses"].tolist(), arrays["norms"].tolist()
+
+
+def _in_order(template: Params, g: Params) -> list[Array]:
+    """The arrays of a gradient in the order of the parameters, whatever the order of its keys."""
+    if isinstance(template, dict):
+        return [leaf for key in template for leaf in _in_order(template[key], g[key])]
+    if isinstance(template, (list, tuple)):
+        return [leaf for part, of in zip(template, g) for leaf in _in_order(part, of)]
+    return [g]
+
+
+def _digest(arrays: dict[str, Array]) -> str:
+    """A checksum of names, dtypes, shapes and bytes, so that a damaged file is not resumed."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        sha.update(f"{name} {array.dtype} {array.shape} ".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
