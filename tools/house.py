@@ -81,7 +81,7 @@ def cells(notebook, *_) -> Iterator[str]:
         if "setup" in tags(cell) and lengths[i] > SETUP_LINES:
             yield f"cell {i}: a setup cell of {lengths[i]} lines; at most {SETUP_LINES}"
     if lengths and median(lengths.values()) > MEDIAN_LINES:
-        yield f"median code cell of {median(lengths.values())} lines; at most {MEDIAN_LINES}"
+        yield f"median code cell of {median(lengths.values()):g} lines; at most {MEDIAN_LINES}"
 
 
 def text(notebook, *_) -> Iterator[str]:
