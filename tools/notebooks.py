@@ -134,11 +134,10 @@ def execute(source: Path, cell_seconds: int = CELL_SECONDS) -> Result:
     try:
         client.execute()
     except CellExecutionError as problem:
-        error = re.sub(r"\x1b\[[0-9;]*m", "", problem.traceback)
+        error = f"cell {running}: " + re.sub(r"\x1b\[[0-9;]*m", "", problem.traceback)
     except (CellTimeoutError, DeadKernelError) as problem:
-        error = f"{type(problem).__name__}: {problem}"
-    if error:
-        error = f"cell {running}:\n{indent(notebook.cells[running].source)}\n{error}"
+        source_lines = indent(notebook.cells[running].source)
+        error = f"cell {running}: {type(problem).__name__}: {problem}\n{source_lines}"
     notebook.metadata.pop("language_info", None)  # it holds the Python version
     warnings = [
         f"cell {i}: {output.text.strip()}"
