@@ -60,9 +60,7 @@ def check_rows(values: object, n: int, name: str) -> None:
 
 def describe(value: object) -> str:
     """A shape if there is one, else the type: what an error calls 'got'."""
-    return (
-        f"shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-    )
+    return f"shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 def check_params(owner: object, params: object, shapes: dict[str, tuple], n: int) -> bool:
@@ -78,7 +76,7 @@ def check_params(owner: object, params: object, shapes: dict[str, tuple], n: int
     for name, shape in shapes.items():
         value = untraced(params[name])
         is_row = np.shape(value) == (n, *shape)
-        if not is_row and np.shape(value) != shape or per_row not in (None, is_row):
+        if (not is_row and np.shape(value) != shape) or per_row not in (None, is_row):
             raise ValueError(
                 f"params[{name!r}] of {owner}: expected shape {shape}, or {(n, *shape)} in every "
                 f"leaf for one set of parameters per row, got {describe(value)}"

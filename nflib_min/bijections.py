@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import autograd.numpy as np
 import numpy as onp
-from autograd.core import make_vjp
 from autograd.builtins import tuple as traced_tuple
+from autograd.core import make_vjp
 from autograd.extend import defvjp_argnums, primitive
 
 from nflib_min._validate import (
@@ -66,9 +66,7 @@ class Bijection:
         """z_0 = f^-1(z_K), shape (n, d)."""
         return self.inverse_and_log_det(params, zK)[0]
 
-    def forward_with_pullback(
-        self, params: Params, z0: Array
-    ) -> tuple[Array, Array, Pullback]:
+    def forward_with_pullback(self, params: Params, z0: Array) -> tuple[Array, Array, Pullback]:
         r"""Forward, plus the map that carries gradients back through it.
 
         pullback(g_zK, g_log_det) -> (g_params, g_z0), where g_y means dF/dy for a scalar F:
@@ -88,13 +86,13 @@ def pullback_by_autograd(
 
 # ------------------------------------------------------- a written pullback, known to autograd
 @primitive
-def _written(z0, *leaves, bijection, plain, names, tape):  # noqa: ANN001, ANN002, ANN003, ANN202
+def _written(z0, *leaves, bijection, plain, names, tape):
     zK, log_det, pullback = bijection.forward_with_pullback(dict(zip(names, leaves)), z0)
     tape.append(pullback)
     return zK, log_det
 
 
-def _written_vjp(argnums, answer, args, kwargs):  # noqa: ANN001, ANN202
+def _written_vjp(argnums, answer, args, kwargs):
     plain, names, tape = kwargs["plain"], kwargs["names"], kwargs["tape"]
 
     def plain_vjp(g: tuple) -> list:
@@ -246,6 +244,22 @@ class LowerAffine(Bijection):
         centred = (zK - params["mean"])[..., None]
         L = self.matrix(params) + 0 * centred[:, :1]  # (n, d, d): solve one system a row
         return np.linalg.solve(L, centred)[..., 0], -np.sum(params["log_diag"] + 0 * zK, axis=1)
+
+    def forward_with_pullback(self, params: dict, z0: Array) -> tuple[Array, Array, Pullback]:
+        zK, log_det = self.forward_and_log_det(params, z0)
+        L, per_row = self.matrix(params), params["mean"].ndim == 2
+
+        def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
+            g_L = g_zK[:, :, None] * z0[:, None, :] if per_row else g_zK.T @ z0
+            on_diagonal = onp.diagonal(g_L, axis1=-2, axis2=-1) * onp.exp(params["log_diag"])
+            g_z0 = onp.matmul(g_zK[:, None, :], L)[:, 0]
+            return {
+                "mean": sum_rows_unless(per_row, g_zK),
+                "log_diag": on_diagonal + (g_log_det[:, None] if per_row else g_log_det.sum()),
+                "lower": onp.tril(g_L, -1),
+            }, g_z0
+
+        return zK, log_det, pullback
 
     def __repr__(self) -> str:
         return f"LowerAffine({self.dim})"

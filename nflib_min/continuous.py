@@ -9,6 +9,7 @@ from collections.abc import Callable
 import autograd.numpy as np
 import numpy as onp
 
+from nflib_min import sweeps
 from nflib_min._validate import (
     Array,
     check_dim,
@@ -16,8 +17,9 @@ from nflib_min._validate import (
     check_params,
     check_points,
     describe,
+    is_traced,
 )
-from nflib_min.bijections import Bijection
+from nflib_min.bijections import Bijection, Pullback, call_written, pullback_by_autograd
 
 VectorField = Callable[[Array], Array]
 
@@ -58,7 +60,9 @@ def langevin(
     for step in range(steps):
         z = z - dt * grad_energy(z) + onp.sqrt(2 * dt) * rng.standard_normal(z.shape)
         if not onp.isfinite(z).all():
-            raise FloatingPointError(f"langevin step {step}: expected finite points, got NaN or inf")
+            raise FloatingPointError(
+                f"langevin step {step}: expected finite points, got NaN or inf"
+            )
     return z
 
 
@@ -214,9 +218,7 @@ class Leapfrog(Bijection):
     Source: Rezende & Mohamed (2015), section 3.2; Neal, MCMC using Hamiltonian dynamics (2011).
     """
 
-    def __init__(
-        self, grad_energy: VectorField, dim: int, step_size: float, steps: int
-    ) -> None:
+    def __init__(self, grad_energy: VectorField, dim: int, step_size: float, steps: int) -> None:
         if not step_size > 0:
             raise ValueError(f"step_size: expected a number > 0, got {step_size}")
         self.grad_energy, self.step_size = grad_energy, float(step_size)
@@ -299,14 +301,28 @@ class ODEFlow(Bijection):
         return f, np.sum((1 - h**2) * np.sum(w * u, axis=-1), axis=1)
 
     def forward_and_log_det(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        check_points(z0, self.dim, "z0")
-        check_params(self, params, self.shapes, len(z0))
+        per_row = self._check(params, z0, "z0")
+        if is_traced((params, z0)) and not per_row:
+            return call_written(self, self.formula, params, z0)
         return self._rk4(params, z0, 0.0, 1.0)
 
+    def formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
+        """The plain RK4 steps, which autograd can trace: what the written pullback agrees with."""
+        self._check(params, z0, "z0")
+        return self._rk4(params, z0, 0.0, 1.0)
+
+    def forward_with_pullback(self, params: dict, z0: Array) -> tuple[Array, Array, Pullback]:
+        if self._check(params, z0, "z0"):  # one velocity field a row shares no matrix product
+            return pullback_by_autograd(self.formula, params, z0)
+        return sweeps.ode(params, z0, 0.0, 1.0, self.steps)
+
     def inverse_and_log_det(self, params: dict, zK: Array) -> tuple[Array, Array]:
-        check_points(zK, self.dim, "zK")
-        check_params(self, params, self.shapes, len(zK))
+        self._check(params, zK, "zK")
         return self._rk4(params, zK, 1.0, 0.0)
+
+    def _check(self, params: dict, z: Array, name: str) -> bool:
+        check_points(z, self.dim, name)
+        return check_params(self, params, self.shapes, len(z))
 
     def _rk4(self, params: dict, z: Array, start: float, end: float) -> tuple[Array, Array]:
         dt = (end - start) / self.steps

@@ -14,9 +14,7 @@ from nflib_min.flow import Flow, dtype_of
 from nflib_min.targets import Target
 
 
-def free_energy(
-    params: Params, flow: Flow, target: Target, z0: Array, beta: float = 1.0
-) -> float:
+def free_energy(params: Params, flow: Flow, target: Target, z0: Array, beta: float = 1.0) -> float:
     r"""The negative evidence lower bound, estimated from the given draws z_0 of the base.
 
     $F = E_{q_0}[\ln q_0(z_0)] - \beta\, E_{q_0}[\ln \tilde p(z_K)]
@@ -99,9 +97,7 @@ class FreeEnergy:
         annealing: Callable[[int], float] | None = None,
     ) -> None:
         if flow.dim != target.dim:
-            raise ValueError(
-                f"flow and target: expected one dim, got {flow.dim} and {target.dim}"
-            )
+            raise ValueError(f"flow and target: expected one dim, got {flow.dim} and {target.dim}")
         self.flow, self.target, self.annealing = flow, target, annealing
         self.batch = check_dim(batch, "batch")
 

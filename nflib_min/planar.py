@@ -217,7 +217,9 @@ class Planar(Bijection):
 
     def __init__(self, dim: int, length: int, printed_constraint: bool = False) -> None:
         self.dim, self.length = check_dim(dim), check_dim(length, "length")
-        self.m, self.fast_m = (m_printed, sweeps.m_printed) if printed_constraint else (m, sweeps.m_shifted)
+        self.m, self.fast_m = (
+            (m_printed, sweeps.m_printed) if printed_constraint else (m, sweeps.m_shifted)
+        )
         self.shapes = {"u": (length, dim), "w": (length, dim), "b": (length,)}
 
     def init(self, rng: onp.random.Generator) -> dict:

@@ -8,9 +8,7 @@ from nflib_min._validate import Array, check_dim, check_params, check_points, is
 from nflib_min.bijections import Bijection, Pullback, call_written
 
 
-def radial_layer(
-    z_ref: Array, alpha: Array, beta: Array, z: Array
-) -> tuple[Array, Array]:
+def radial_layer(z_ref: Array, alpha: Array, beta: Array, z: Array) -> tuple[Array, Array]:
     r"""One radial map and its log-determinant, straight from the paper.
 
     $f(z) = z + \beta h(\alpha, r)(z - z_\text{ref})$, $r = |z - z_\text{ref}|$,

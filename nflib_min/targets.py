@@ -110,9 +110,7 @@ def U1(z: Array) -> Array:
     - \ln\left(e^{-\frac12 [(z_1 - 2)/0.6]^2} + e^{-\frac12 [(z_1 + 2)/0.6]^2}\right)$: (n, 2) -> (n,).
     """
     ring = 0.5 * ((np.sqrt(np.sum(z**2, axis=1)) - 2) / 0.4) ** 2
-    return ring - np.logaddexp(
-        -0.5 * ((z[:, 0] - 2) / 0.6) ** 2, -0.5 * ((z[:, 0] + 2) / 0.6) ** 2
-    )
+    return ring - np.logaddexp(-0.5 * ((z[:, 0] - 2) / 0.6) ** 2, -0.5 * ((z[:, 0] + 2) / 0.6) ** 2)
 
 
 def U2(z: Array) -> Array:
@@ -248,9 +246,7 @@ RIDGES = {
 }
 
 
-def _ridges_and_grad(
-    z: Array, sigmas: tuple, centres: tuple, tau: float
-) -> tuple[Array, Array]:
+def _ridges_and_grad(z: Array, sigmas: tuple, centres: tuple, tau: float) -> tuple[Array, Array]:
     # ln p~ = ln sum_i exp(-q_i^2 / 2) - wall with q_i = (z2 - m_i(z1)) / sigma_i: its gradient is
     # the mean of -q_i dq_i over i, weighted by each ridge's share of the sum
     z1, z2 = z[:, 0], z[:, 1]

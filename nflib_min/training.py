@@ -278,9 +278,7 @@ class _State:
         if header["names"] != [[name, shape] for name, shape in self.names]:
             raise ValueError(f"{refusal}, got one with {header['names']}")
         if arrays["flat"].dtype != self.flat.dtype:
-            raise ValueError(
-                f"{refusal}, of dtype {self.flat.dtype}, got {arrays['flat'].dtype}"
-            )
+            raise ValueError(f"{refusal}, of dtype {self.flat.dtype}, got {arrays['flat'].dtype}")
         kind = header["rng"]["bit_generator"]
         if kind != rng.bit_generator.state["bit_generator"]:
             raise ValueError(
