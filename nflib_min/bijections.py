@@ -1,4 +1,4 @@
-"""The contract of an invertible map with a log-determinant, and the maps that need no file of theirs.
+"""The contract of an invertible map with a log-determinant, and the small maps.
 
 Letters are the paper's: forward takes z_0 (from the base) to z_K (from the flow), inverse takes
 z_K back to z_0. Parameters are explicit and come first, because `autograd.grad` differentiates
@@ -87,7 +87,9 @@ def pullback_by_autograd(
 # ------------------------------------------------------- a written pullback, known to autograd
 @primitive
 def _written(z0, *leaves, bijection, plain, names, tape):
-    zK, log_det, pullback = bijection.forward_with_pullback(dict(zip(names, leaves)), z0)
+    zK, log_det, pullback = bijection.forward_with_pullback(
+        dict(zip(names, leaves, strict=True)), z0
+    )
     tape.append(pullback)
     return zK, log_det
 
@@ -97,7 +99,7 @@ def _written_vjp(argnums, answer, args, kwargs):
 
     def plain_vjp(g: tuple) -> list:
         def formula(at: tuple) -> tuple:
-            return traced_tuple(plain(dict(zip(names, at[1:])), at[0]))
+            return traced_tuple(plain(dict(zip(names, at[1:], strict=True)), at[0]))
 
         g_args = make_vjp(formula, args)[0](g)
         return [g_args[i] for i in argnums]

@@ -15,7 +15,7 @@ from nflib_min.training import leaves, like
 def log_det_by_autodiff(bijection: Bijection, params: Params, z0: Array) -> Array:
     r"""$\ln|\det \partial f / \partial z_0|$ from autograd's whole Jacobian, row by row: (n,).
 
-    d reverse passes, then O(d^3) for each determinant: the slow route that formulas are checked against.
+    d reverse passes, then O(d^3) for each determinant: the slow route that checks formulas.
 
     >>> from nflib_min import Affine
     >>> params = {"mean": np.zeros(2), "log_scale": np.array([1.0, 2.0])}
@@ -146,7 +146,7 @@ def kl_by_quadrature(
 
 
 def evidence_gap(log_w: Array, log_evidence: float) -> tuple[float, float]:
-    r"""$\ln Z - \mathrm{ELBO}$ from log weights, with its standard error: never negative but by noise.
+    r"""$\ln Z - \mathrm{ELBO}$ from log weights, with its standard error: negative only by noise.
 
     AssertionError if the bound lies above the evidence by more than five standard errors, since
     then a log-determinant, a sign or a normaliser is wrong.

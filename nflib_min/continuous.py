@@ -151,7 +151,7 @@ def _bernoulli(x: Array) -> Array:
 
 
 def fokker_planck(q: Array, rates: Array, dt: float, steps: int) -> Array:
-    r"""Evolve a density on a grid: $q_i \leftarrow q_i + dt\, (\text{inflow}_i - \text{outflow}_i)$.
+    r"""Evolve a density on a grid: $q_i \leftarrow q_i + dt\,(\text{inflow}_i - \text{outflow}_i)$.
 
     What leaves one cell enters another, so the mass is conserved to rounding.
 

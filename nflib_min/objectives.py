@@ -106,7 +106,7 @@ class FreeEnergy:
     ) -> tuple[float, Params]:
         """F at beta = 1, which can be compared across steps, and the gradient of F^beta.
 
-        FloatingPointError names the term (ln q_0, ln p or log_det) that is not finite, and the step.
+        FloatingPointError names the step and the term (ln q_0, ln p, log_det) not finite there.
         """
         beta = 1.0 if self.annealing is None else self.annealing(step)
         z0 = self.flow.base.sample(self.batch, rng, dtype_of(params))

@@ -1,4 +1,4 @@
-"""House style: one colour per role, a warped grid, densities, a trace, and figures with alt text."""
+"""House style: one colour a role, warped grids, densities, traces, figures with alt text."""
 
 import io
 from collections.abc import Callable, Sequence

@@ -42,16 +42,17 @@ class Radial(Bijection):
     $\hat\beta_k = -\alpha_k + \mathrm{softplus}(\beta_k)$.
 
     With $s = \alpha + \hat\beta > 0$ a layer multiplies the radius by (r + s) / (r + alpha), and
-    $\det = \left(\frac{r+s}{r+\alpha}\right)^{d-1} \frac{r^2 + 2\alpha r + \alpha s}{(r+\alpha)^2}$:
-    sums of positive terms, so nothing cancels. The inverse is the positive root of
-    $r^2 + (s - R) r - \alpha R = 0$ with $R = |y - z_\text{ref}|$.
+    $\det = \left(\frac{r+s}{r+\alpha}\right)^{d-1}
+    \frac{r^2 + 2\alpha r + \alpha s}{(r+\alpha)^2}$: sums of positive terms,
+    so nothing cancels. The inverse is the positive root of $r^2 + (s - R) r - \alpha R = 0$ with
+    $R = |y - z_\text{ref}|$.
 
     Parameters
     ----------
     dim : d, at least 1.
     length : K, at least 1.
 
-    params: z_ref (K, d), log_alpha $a$ and beta (K,); or one set per row, (n, K, d), (n, K), (n, K).
+    params: z_ref (K, d), log_alpha $a$ and beta (K,); or one set per row, each with n before.
     Errors: ValueError on dim or length < 1, wrong shapes, NaN or inf.
 
     >>> f = Radial(3, length=4)

@@ -276,7 +276,7 @@ def ode(
     squares = np.zeros(z0.shape[0], z.dtype)  # integral of sum_m gamma_m H_m^2
     for i in range(steps):
         z_next, f = z.copy(), None
-        for weight, c in zip(weights, reach):
+        for weight, c in zip(weights, reach, strict=True):
             t = start + i * dt + c
             y = z if f is None else z + c * f
             H = w @ y

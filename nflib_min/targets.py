@@ -107,7 +107,7 @@ def w3(z1: Array) -> Array:
 
 def U1(z: Array) -> Array:
     r"""$U_1 = \tfrac12 \left(\frac{|z| - 2}{0.4}\right)^2
-    - \ln\left(e^{-\frac12 [(z_1 - 2)/0.6]^2} + e^{-\frac12 [(z_1 + 2)/0.6]^2}\right)$: (n, 2) -> (n,).
+    - \ln\left(e^{-\frac12 [(z_1 - 2)/0.6]^2} + e^{-\frac12 [(z_1 + 2)/0.6]^2}\right)$, (n,).
     """
     ring = 0.5 * ((np.sqrt(np.sum(z**2, axis=1)) - 2) / 0.4) ** 2
     return ring - np.logaddexp(-0.5 * ((z[:, 0] - 2) / 0.6) ** 2, -0.5 * ((z[:, 0] + 2) / 0.6) ** 2)
@@ -211,8 +211,8 @@ def _u1_and_grad(z: Array) -> tuple[Array, Array]:
 
 
 def _sample_u1(n: int, rng: onp.random.Generator) -> Array:
-    # Rejection from a disc: r has density ~ r e^{-(r-2)^2/0.32}, the angle is uniform, and the bumps'
-    # factor e^{-(z1-2)^2/0.72} + e^{-(z1+2)^2/0.72} is at most its value at z1 = 2, 1 + e^{-8/0.36}
+    # Rejection from a ring: r has density ~ r e^{-(r-2)^2/0.32}, the angle is uniform, and the
+    # bumps' factor e^{-(z1-2)^2/0.72} + e^{-(z1+2)^2/0.72} is largest at z1 = 2: 1 + e^{-8/0.36}
     draws = onp.empty((0, 2))
     while len(draws) < n:
         m = 8 * (n - len(draws)) + 64
@@ -252,9 +252,9 @@ def _ridges_and_grad(z: Array, sigmas: tuple, centres: tuple, tau: float) -> tup
     z1, z2 = z[:, 0], z[:, 1]
     w = _slopes(z1) if len(sigmas) > 1 else _slopes(z1)[:1]
     logs, g1s, g2s = [], [], []
-    for sigma, signs in zip(sigmas, centres):
-        m = sum(sign * value for sign, (value, _) in zip(signs, w) if sign)
-        slope = sum(sign * dw for sign, (_, dw) in zip(signs, w) if sign)
+    for sigma, signs in zip(sigmas, centres, strict=True):
+        m = sum(sign * value for sign, (value, _) in zip(signs, w, strict=False) if sign)
+        slope = sum(sign * dw for sign, (_, dw) in zip(signs, w, strict=False) if sign)
         q = (z2 - m) / sigma
         logs.append(-0.5 * q * q)
         g2s.append(-q / sigma)
@@ -346,7 +346,7 @@ class Gaussian(Target):
 
 
 class LinearGaussian(Target):
-    r"""The conjugate model z ~ N(0, I), x | z ~ N(W z, s^2 I): posterior and evidence in closed form.
+    r"""The conjugate model z ~ N(0, I), x | z ~ N(W z, s^2 I), in closed form throughout.
 
     log_density is the joint $\ln p(x, z)$ at the observed x; log_normalizer is the log evidence
     $\ln p(x) = \ln N(x; 0, W W^\top + s^2 I)$; exact draws come from the posterior

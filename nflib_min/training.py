@@ -66,7 +66,7 @@ def fit(
     checkpoint_every: int = 1000,
     progress: bool | None = None,
 ) -> Fit:
-    r"""Minimise a loss with Adam: $\theta \leftarrow \theta - \eta_t\, \hat m / (\sqrt{\hat v} + \epsilon)$.
+    r"""Minimise a loss by Adam, $\theta \leftarrow \theta - \eta_t \hat m / (\sqrt{\hat v} + 10^{-8})$.
 
     Parameters
     ----------
@@ -188,7 +188,9 @@ class _State:
         """The nesting of the parameters, its arrays views into a flat vector."""
         sizes = [math.prod(shape) for _, shape in self.names]
         parts = np.split(flat, np.cumsum(sizes)[:-1])
-        return like(self.template, (p.reshape(s) for p, (_, s) in zip(parts, self.names)))
+        return like(
+            self.template, (p.reshape(s) for p, (_, s) in zip(parts, self.names, strict=True))
+        )
 
     def update(self, value: float, g: Params, rate: float, clip: float) -> None:
         """One step of Adam with beta_1 = 0.9, beta_2 = 0.999, epsilon = 1e-8."""
@@ -295,7 +297,7 @@ def _in_order(template: Params, g: Params) -> list[Array]:
     if isinstance(template, dict):
         return [leaf for key in template for leaf in _in_order(template[key], g[key])]
     if isinstance(template, (list, tuple)):
-        return [leaf for part, of in zip(template, g) for leaf in _in_order(part, of)]
+        return [leaf for part, of in zip(template, g, strict=True) for leaf in _in_order(part, of)]
     return [g]
 
 
