@@ -66,7 +66,7 @@ def fit(
     checkpoint_every: int = 1000,
     progress: bool | None = None,
 ) -> Fit:
-    r"""Minimise a loss by Adam, $\theta \leftarrow \theta - \eta_t \hat m / (\sqrt{\hat v} + 10^{-8})$.
+    r"""Minimise by Adam, $\theta \leftarrow \theta - \eta_t \hat m / (\sqrt{\hat v} + 10^{-8})$.
 
     Parameters
     ----------
