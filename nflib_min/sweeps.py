@@ -6,8 +6,8 @@ once per kind of stack, and proved in the tests against autograd's gradient of t
 
 Inside a sweep points are columns, (d, n), so that one coordinate is one contiguous row of memory,
 and G stands for dF/dz_k as the sweep passes layer k. Nothing of this layout leaks out: arguments
-and results are (n, d) and (n,), and every call makes its own arrays, so that a result kept by the
-caller never changes. Parameters are global, (K, ...), or one set per row, (n, K, ...).
+and results are (n, d) and (n,), and what a call returns belongs to the
+caller and never changes later. Parameters are global, (K, ...), or one set per row, (n, K, ...).
 """
 
 import math
@@ -78,7 +78,8 @@ def planar_forward(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple
         of = rows if per_row else slice(None)
         z, det = z0[rows].T.copy(), []
         for k in range(len(c)):
-            h = _project(w[k, :, of], z) + b[k, of]
+            h = _dot_rows(w[k, :, of], z, None) if per_row else np.dot(w[k, :, 0], z)
+            h += b[k, of]
             np.tanh(h, out=h)
             z += u[k, :, of] * h
             det.append(determinant(h, c[k, of], c_plus_1[k, of]))
@@ -86,9 +87,41 @@ def planar_forward(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple
     return zK, log_det
 
 
-def _project(w: Array, z: Array) -> Array:
-    """w.z for every column of z: one w for all, (d, 1), or one a column, (d, n)."""
-    return np.dot(w[:, 0], z) if w.shape[1] == 1 else np.einsum("dn,dn->n", w, z)
+class _Buffers:
+    """What one planar sweep writes to, made once for its shape and lent out by `_lend`."""
+
+    def __init__(self, K: int, d: int, n: int, dtype: np.dtype) -> None:
+        self.Z, self.H = np.empty((K + 1, d, n), dtype), np.empty((K, n), dtype)
+        self.E, self.S = np.empty((K, n), dtype), np.empty((K, n), dtype)
+        self.G, self.push, self.e = *np.empty((2, d, n), dtype), np.empty(n, dtype)
+        # slicing an array costs as much as a small multiplication: the rows are cut once
+        self.layers = list(zip(self.H, self.Z, self.Z[1:], strict=False))
+        self.layers_back = list(zip(self.H, self.E, self.S, strict=True))[::-1]
+
+
+class _Lease:
+    """Buffers in use; they go back to the shelf when the last pullback that reads them is gone."""
+
+    def __init__(self, buffers: _Buffers, shelf: list) -> None:
+        self.buffers, self.shelf = buffers, shelf
+
+    def __del__(self) -> None:
+        self.shelf.append(self.buffers)
+
+
+SHELVES: dict[tuple, list] = {}
+SHAPES_KEPT = 8  # training uses one shape, or one for each of a few flows; more would only hoard
+
+
+def _lend(*key: object) -> _Lease:
+    """Buffers of the shape asked for that nobody else holds: from the shelf, or newly made."""
+    shelf = SHELVES.setdefault(key, [])
+    while len(SHELVES) > SHAPES_KEPT:
+        SHELVES.pop(next(iter(SHELVES)), None)
+    try:
+        return _Lease(shelf.pop(), shelf)
+    except IndexError:
+        return _Lease(_Buffers(*key), shelf)
 
 
 def planar(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple[Array, Array, Callable]:
@@ -103,67 +136,66 @@ def planar(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple[Array, 
         so                e_k = s_k (u_k.G - 2 l c_k h_k / det_k)
         and               dF/dw_k = e_k z_{k-1},  dF/db_k = e_k,  G <- G + w_k e_k.
     Only h, u.G and G itself need the loop: all else is one operation for the K layers together.
+    The states live in lent buffers; whatever is returned is a copy of its own.
     """
     u, w, b = (layers_first(params[name], per_row) for name in ("u", "w", "b"))
     u, c, c_plus_1, constrain_pullback = constrain(u, w, m)
     K, (n, d) = len(c), z0.shape
-    dtype = np.result_type(u, z0)
-    Z, H = np.empty((K + 1, d, n), dtype), np.empty((K, n), dtype)
+    lease = _lend(K, d, n, np.result_type(u, z0))
+    Z, H, E, S = lease.buffers.Z, lease.buffers.H, lease.buffers.E, lease.buffers.S
+    dot = _dot_rows if per_row else np.dot
+    w_k, u_k = (w, u) if per_row else (w[:, :, 0], u[:, :, 0])
     Z[0] = z0.T
-    w_rows, u_rows = (None, None) if per_row else (w[:, :, 0], u[:, :, 0])
-    for k in range(K):
-        h, z, z_next = H[k], Z[k], Z[k + 1]
-        if per_row:
-            np.einsum("dn,dn->n", w[k], z, out=h)
-        else:
-            np.dot(w_rows[k], z, out=h)
-        h += b[k]
+    for (h, z, z_next), w_row, b_row, u_column in zip(lease.buffers.layers, w_k, b, u, strict=True):
+        dot(w_row, z, out=h)
+        h += b_row
         np.tanh(h, out=h)
-        np.multiply(u[k], h, out=z_next)
+        np.multiply(u_column, h, out=z_next)
         z_next += z
-    det = determinant(H, c, c_plus_1)
-    log_det = log_of_product(det, c_plus_1)
+    log_det = log_of_product(determinant(H, c, c_plus_1, out=E), c_plus_1)
 
     def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
-        l_det = g_log_det / det  # (K, n)
-        S = np.multiply(H, H)
+        G, push, e = lease.buffers.G, lease.buffers.push, lease.buffers.e
+        np.multiply(H, H, out=S)
         np.subtract(1, S, out=S)
-        g_c = np.einsum("kn,kn->kn" if per_row else "kn,kn->k", l_det, S)
-        E = l_det
-        E *= H
-        E *= -2 * c  # - 2 l c h / det
-        G, push = np.array(g_zK.T, dtype, order="C"), np.empty((d, n), dtype)
-        e = np.empty(n, dtype)
-        g_u = np.empty((K, d, n) if per_row else (K, d), dtype)
-        for k in range(K - 1, -1, -1):
-            e_k = E[k]
-            if per_row:
-                np.multiply(G, H[k], out=g_u[k])
-                np.einsum("dn,dn->n", u[k], G, out=e)
-            else:
-                np.dot(G, H[k], out=g_u[k])
-                np.dot(u_rows[k], G, out=e)
+        np.divide(g_log_det, determinant(H, c, c_plus_1, out=E), out=E)  # l / det
+        g_c = E * S if per_row else np.einsum("kn,kn->k", E, S)[:, None]
+        np.multiply(E, H, out=E)
+        np.multiply(E, -2 * c, out=E)  # - 2 l c h / det
+        G[:] = g_zK.T
+        g_u = np.empty((K, d, n) if per_row else (K, d), G.dtype)
+        gather = np.multiply if per_row else np.dot
+        for (h, e_k, s), g_u_k, u_row, w_column in zip(
+            lease.buffers.layers_back, g_u[::-1], u_k[::-1], w[::-1], strict=True
+        ):
+            gather(G, h, out=g_u_k)
+            dot(u_row, G, out=e)
             e_k += e
-            e_k *= S[k]
-            np.multiply(w[k], e_k, out=push)
+            e_k *= s
+            np.multiply(w_column, e_k, out=push)
             G += push
-        g_b = E if per_row else E.sum(axis=1)
-        g_w = Z[:K] * E[:, None] if per_row else np.matmul(Z[:K], E[:, :, None])
-        if not per_row:
-            g_u, g_c = g_u[..., None], g_c[:, None]
+        if per_row:
+            g_w, g_b = Z[:-1] * E[:, None], E.copy()
+        else:
+            g_w, g_b, g_u = np.matmul(Z[:-1], E[:, :, None]), E.sum(axis=1), g_u[..., None]
         g_u, g_w_too = constrain_pullback(g_u, g_c)
         g_w += g_w_too
         if not per_row:
             g_u, g_w = g_u[..., 0], g_w[..., 0]
         g_params = {"u": g_u, "w": g_w, "b": g_b}
-        return {name: rows_first(g, per_row) for name, g in g_params.items()}, G.T
+        return {name: rows_first(g, per_row) for name, g in g_params.items()}, G.T.copy(order="K")
 
-    return Z[K].T, log_det, pullback
+    return Z[K].T.copy(order="K"), log_det, pullback
 
 
-def determinant(h: Array, c: Array, c_plus_1: Array) -> Array:
+def _dot_rows(v: Array, z: Array, out: Array) -> Array:
+    """v.z column by column, (d, n) and (d, n) to (n,): each point has a v of its own."""
+    return np.einsum("dn,dn->n", v, z, out=out)
+
+
+def determinant(h: Array, c: Array, c_plus_1: Array, out: Array | None = None) -> Array:
     """`planar.determinant`: 1 + c (1 - h^2) where c > 0, else (1 + c) + |c| h^2; no term < 0."""
-    det = h * h
+    det = np.multiply(h, h, out=out)
     det -= c > 0
     det *= -c
     det += np.minimum(c_plus_1, 1)
@@ -173,13 +205,15 @@ def determinant(h: Array, c: Array, c_plus_1: Array) -> Array:
 def log_of_product(det: Array, c_plus_1: Array) -> Array:
     """sum_k ln det_k over axis 0, with one logarithm for eight factors where that is safe.
 
+    det is used up.
+
     0 < min(1 + c, 1) <= det_k <= max(1 + c, 1), so eight factors stay within the eighth powers of
     these bounds; unless those are far inside the floating-point range, every factor gets its log.
     """
     info = np.finfo(det.dtype)
     low, high = min(float(c_plus_1.min()), 1.0), max(float(c_plus_1.max()), 1.0)
     if len(det) < 2 or not (low > info.tiny ** (1 / 9) and high < info.max ** (1 / 9)):
-        return np.log(det).sum(axis=0)
+        return np.log(det, out=det).sum(axis=0)
     products = np.multiply.reduceat(det, range(0, len(det), 8), axis=0)
     np.log(products, out=products)
     return products.sum(axis=0)
