@@ -1,9 +1,12 @@
 """A small notebook in the house style for the tests of the tools; it executes in a second."""
 
+import shutil
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+
+from tools import notebooks
 
 # one white pixel
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAG7buVgAAAABJRU5ErkJggg=="
@@ -97,11 +100,27 @@ def check(expected: str, given: str = "answer") -> str:
     )
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
-    """A folder with two linked notebooks, not yet paired."""
-    folder = tmp_path / "notebooks"
+def write_sources(folder: Path) -> Path:
     folder.mkdir()
     (folder / "01_one.md").write_text(source("Next: [two](02_two.ipynb).", extra="Some more."))
     (folder / "02_two.md").write_text(source("Previous: [one](01_one.ipynb#eq-1)."))
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder with two linked notebooks, not yet paired."""
+    return write_sources(tmp_path / "notebooks")
+
+
+@pytest.fixture(scope="session")
+def paired_once(tmp_path_factory) -> Path:
+    folder = write_sources(tmp_path_factory.mktemp("paired") / "notebooks")
+    assert notebooks.sync(folder) == 0
+    return folder
+
+
+@pytest.fixture
+def paired(paired_once, tmp_path) -> Path:
+    """The same two notebooks, paired and executed; a copy for each test to break."""
+    return shutil.copytree(paired_once, tmp_path / "notebooks")

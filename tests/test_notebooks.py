@@ -163,12 +163,6 @@ def test_notebooks_that_grow_too_big_are_caught(paired, monkeypatch):
     assert "more than 1000" in notebooks.violations(paired)[-1]
 
 
-@pytest.fixture
-def paired(folder):
-    assert notebooks.sync(folder) == 0
-    return folder
-
-
 # -- nbval: a number that changes is caught -------------------------------------------------------
 
 

@@ -1,0 +1,199 @@
+"""The ways to install agree: pyproject.toml, environment.yml, requirements/*.txt, CI workflow.
+
+No solver is asked, so that the test needs no network: names and version bounds are compared.
+"""
+
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+CONDA_NAMES = {"matplotlib": "matplotlib-base"}
+PIP_ONLY = {"django-static-mathjax"}  # no conda channel has it
+
+
+def group(name: str) -> list[Requirement]:
+    """The requirements of a dependency group with the groups it includes."""
+    found = []
+    for entry in PROJECT["dependency-groups"][name]:
+        found += group(entry["include-group"]) if isinstance(entry, dict) else [Requirement(entry)]
+    return found
+
+
+def wanted(*groups: str) -> dict[str, SpecifierSet]:
+    """Name -> version bounds of the library and of dependency groups."""
+    found = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+    for name in groups:
+        found += group(name)
+    return {canonicalize_name(r.name): r.specifier for r in found}
+
+
+# -- environment.yml -----------------------------------------------------------------------------
+
+
+def environment_faults(environment: dict) -> list[str]:
+    """How an environment.yml departs from pyproject.toml."""
+    faults = []
+    if set(environment) != {"name", "channels", "dependencies"}:
+        faults.append(f"keys: {sorted(environment)}")
+    if environment.get("channels") != ["conda-forge"]:
+        faults.append(f"channels: {environment.get('channels')}")
+    listed = [e for e in environment["dependencies"] if isinstance(e, str)]
+    pip = [e["pip"] for e in environment["dependencies"] if isinstance(e, dict)]
+    given = {Requirement(text).name: Requirement(text).specifier for text in listed}
+    python = given.pop("python", None)
+    if python != SpecifierSet(PROJECT["project"]["requires-python"]):
+        faults.append(f"python: {python}")
+    if len(pip) != 1 or given.pop("pip", None) is None or "-e ." not in pip[0]:
+        return [*faults, "pip: expected pip and one pip section with -e ."]
+    by_pip = {r.name: r.specifier for r in map(Requirement, set(pip[0]) - {"-e ."})}
+    for name, bounds in wanted("test", "lab").items():
+        source = by_pip if name in PIP_ONLY else given
+        found = source.pop(CONDA_NAMES.get(name, name), None)
+        if found != bounds:
+            faults.append(f"{name}: expected {bounds}, got {found}")
+    return faults + [f"not in pyproject.toml: {name}" for name in [*given, *by_pip]]
+
+
+def test_environment_yml_says_what_pyproject_says():
+    assert environment_faults(ENVIRONMENT) == []
+
+
+def without(prefix):
+    return lambda e: e.update(
+        dependencies=[d for d in e["dependencies"] if not str(d).startswith(prefix)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("mutate", "fault"),
+    [
+        (lambda e: e["channels"].append("defaults"), "channels"),
+        (lambda e: e.update(prefix="somewhere"), "keys"),
+        (lambda e: e["dependencies"].append("torch"), "not in pyproject.toml: torch"),
+        (without("numpy"), "numpy: expected >=1.26, got None"),
+        (lambda e: e["dependencies"].insert(0, "numpy>=1.20"), None),
+        (lambda e: e["dependencies"][-1]["pip"].remove("-e ."), "pip"),
+        (without("pip"), "pip"),
+        (without("python"), "python"),
+        (without("matplotlib"), "matplotlib"),
+    ],
+)
+def test_an_environment_yml_that_differs_is_caught(mutate, fault):
+    environment = copy.deepcopy(ENVIRONMENT)
+    mutate(environment)
+    if fault is None:  # listed twice: the later one counts, so take the right one out
+        without("numpy>=1.26")(environment)
+        fault = "numpy: expected >=1.26, got >=1.20"
+    assert any(f.startswith(fault) for f in environment_faults(environment))
+
+
+# -- requirements/*.txt --------------------------------------------------------------------------
+
+
+def lock_faults(text: str, group: str) -> list[str]:
+    """What is wrong with a lock: hashes, hosts, paths, and one fitting pin for every Python."""
+    faults = []
+    for pattern in (
+        r"://",
+        r"--(extra-)?index",
+        r"--find-links",
+        r"\s@\s",
+        r"(^|\s)(/|\./|-e\s|file:)",
+    ):
+        faults += [
+            f"not portable: {line}" for line in text.splitlines() if re.search(pattern, line)
+        ]
+    entries = [e for e in re.sub(r"\\\n", "", text).splitlines() if e and e[0] not in "#-"]
+    pins = []
+    for entry in entries:
+        requirement, *hashes = re.split(r"\s+--hash=", entry.strip())
+        if not hashes or not all(re.fullmatch(r"sha256:[0-9a-f]{64}", h) for h in hashes):
+            faults.append(f"no sha256 hash: {requirement}")
+        pins.append(Requirement(requirement))
+    for python in PYTHONS:
+        machine = default_environment() | {
+            "python_version": python,
+            "python_full_version": f"{python}.0",
+        }
+        here = [p for p in pins if p.marker is None or p.marker.evaluate(machine)]
+        for name, bounds in wanted(group).items():
+            fitting = [p for p in here if canonicalize_name(p.name) == name]
+            if name == "tomli" and python != "3.10":
+                continue
+            if len(fitting) != 1:
+                faults.append(f"Python {python}: {len(fitting)} pins of {name}")
+            elif not re.fullmatch(r"==[^,*]+", str(fitting[0].specifier)):
+                faults.append(f"not pinned: {fitting[0]}")
+            elif not bounds.contains(str(fitting[0].specifier)[2:]):
+                faults.append(f"Python {python}: {fitting[0]} is not {bounds}")
+    return faults
+
+
+@pytest.mark.parametrize("group", ["test", "lab"])
+def test_the_locks_fit_pyproject_on_every_python(group):
+    assert lock_faults((ROOT / "requirements" / f"{group}.txt").read_text(), group) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("tqdm==", "tqdm>=", "not pinned: tqdm"),
+        ("autograd==1", "autograd==0", "Python 3.10: autograd==0"),
+        ("tqdm==", "tqdn==", "Python 3.10: 0 pins of tqdm"),
+        ("sha256:", "md5:", "no sha256 hash"),
+        ("# This", "--extra-index-url x\n# This", "not portable"),
+        ("# This", "# https://somewhere\n# This", "not portable"),
+        ("# This", "-e .\n# This", "not portable"),
+    ],
+)
+def test_a_lock_that_does_not_fit_is_caught(old, new, fault):
+    text = (ROOT / "requirements" / "test.txt").read_text()
+    assert old in text
+    assert any(f.startswith(fault) for f in lock_faults(text.replace(old, new), "test"))
+
+
+def test_jupyterlab_stays_out_of_the_test_environment():
+    assert "jupyterlab==" not in (ROOT / "requirements" / "test.txt").read_text()
+
+
+# -- the rest of the house -----------------------------------------------------------------------
+
+
+def test_ci_runs_every_python_there_is_a_lock_for():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert tuple(workflow["jobs"]["test"]["strategy"]["matrix"]["python"]) == PYTHONS
+    assert PROJECT["project"]["requires-python"] == f">={PYTHONS[0]}"
+
+
+def test_the_code_of_the_readme_runs(tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert blocks, "README.md shows no Python"
+    script = tmp_path / "readme.py"
+    script.write_text("\n".join(blocks))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
+def test_layout_and_lint(command):
+    ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
+    done = subprocess.run(ruff, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
