@@ -73,17 +73,24 @@ def planar_forward(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple
     u, w, b = (layers_first(params[name], per_row) for name in ("u", "w", "b"))
     u, c, c_plus_1, _ = constrain(u, w, m)
     zK, log_det = np.empty_like(z0, order="F"), np.empty_like(z0[:, 0])
+    size = min(ROWS, len(z0))
+    H, push = np.empty((len(c), size), zK.dtype), np.empty((z0.shape[1], size), zK.dtype)
     for start in range(0, len(z0), ROWS):
         rows = slice(start, start + ROWS)
         of = rows if per_row else slice(None)
-        z, det = z0[rows].T.copy(), []
-        for k in range(len(c)):
-            h = _dot_rows(w[k, :, of], z, None) if per_row else np.dot(w[k, :, 0], z)
+        z = z0[rows].T.copy()
+        H, push = H[:, : z.shape[1]], push[:, : z.shape[1]]
+        for k, h in enumerate(H):
+            if per_row:
+                _dot_rows(w[k, :, of], z, out=h)
+            else:
+                np.dot(w[k, :, 0], z, out=h)
             h += b[k, of]
             np.tanh(h, out=h)
-            z += u[k, :, of] * h
-            det.append(determinant(h, c[k, of], c_plus_1[k, of]))
-        zK[rows], log_det[rows] = z.T, np.log(det).sum(axis=0)
+            np.multiply(u[k, :, of], h, out=push)
+            z += push
+        zK[rows] = z.T
+        log_det[rows] = log_of_product(determinant(H, c[:, of], c_plus_1[:, of], out=H), c_plus_1)
     return zK, log_det
 
 
