@@ -15,6 +15,7 @@ export JUPYTER_CONFIG_DIR := $(root)/build/jupyter/config
 export JUPYTER_DATA_DIR := $(root)/build/jupyter/data
 export JUPYTER_RUNTIME_DIR := $(root)/build/jupyter/runtime
 export RUFF_CACHE_DIR := $(root)/build/ruff
+export npm_config_cache := $(root)/build/cache/npm
 # Small stacks of layers want one thread: BLAS threads on a busy machine cost far more than they give.
 export OPENBLAS_NUM_THREADS := 1
 export OMP_NUM_THREADS := 1
@@ -46,7 +47,7 @@ notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even whe
 	@$(python) -m tools.notebooks sync $(if $(all),--all)
 
 lab: .venv-lab/.ready  ## open JupyterLab on the notebooks
-	@.venv-lab/bin/jupyter lab notebooks
+	@.venv-lab/bin/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(lab)
 
 .venv-lab/.ready: requirements/lab.txt tools/setup.sh
 	@tools/setup.sh .venv-lab requirements/lab.txt
