@@ -47,7 +47,8 @@ notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even whe
 	@$(python) -m tools.notebooks sync $(if $(all),--all)
 
 lab: .venv-lab/.ready  ## open JupyterLab on the notebooks
-	@.venv-lab/bin/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(lab)
+	@.venv-lab/bin/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(lab)
 
 .venv-lab/.ready: requirements/lab.txt tools/setup.sh
 	@tools/setup.sh .venv-lab requirements/lab.txt
