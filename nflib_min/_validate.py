@@ -58,6 +58,17 @@ def check_rows(values: object, n: int, name: str) -> None:
         raise ValueError(f"{name}: expected one value a row, shape ({n},), got {describe(value)}")
 
 
+def check_orthogonal(matrix: object, name: str) -> Array:
+    """matrix, shape (..., d, d), as float64; ValueError unless Q Q^T = I to 1e-10."""
+    Q = np.asarray(matrix, dtype=float)
+    if Q.ndim < 2 or Q.shape[-1] != Q.shape[-2]:
+        raise ValueError(f"{name}: expected shape (..., d, d), got {describe(Q)}")
+    error = np.abs(Q @ np.swapaxes(Q, -1, -2) - np.eye(Q.shape[-1])).max(initial=0.0)
+    if not error < 1e-10:
+        raise ValueError(f"{name}: expected Q Q^T = I, got a largest deviation of {error:.3g}")
+    return Q
+
+
 def describe(value: object) -> str:
     """A shape if there is one, else the type: what an error calls 'got'."""
     return f"shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"

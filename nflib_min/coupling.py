@@ -3,39 +3,50 @@
 import autograd.numpy as np
 import numpy as onp
 
-from nflib_min._validate import Array, check_dim, check_params, check_points, is_traced
+from nflib_min import sweeps
+from nflib_min._validate import (
+    Array,
+    check_dim,
+    check_orthogonal,
+    check_params,
+    check_points,
+    is_traced,
+)
 from nflib_min.bijections import (
     Affine,
     Bijection,
     Chain,
     Orthogonal,
-    Permute,
     Pullback,
     call_written,
     pullback_by_autograd,
 )
 from nflib_min.networks import MLP
 
-MAX_LOG_SCALE = 2.0  # one layer stretches by at most e^2, so that a deep stack cannot overflow
-
 
 class Coupling(Bijection):
-    r"""One coupling layer: $z_A$ stays, $z_B \mapsto e^{s(z_A)} \odot z_B + t(z_A)$.
+    r"""K coupling layers: $z_A$ stays, $z_B \mapsto e^{s(z_A)} \odot z_B + t(z_A)$, then a mixing.
 
-    $z_A$ is the first floor(d/2) coordinates, and $\ln|\det| = \sum_i s_i(z_A)$. One network gives
-    t and s, with $s = 2 \tanh(\cdot / 2)$ bounded. With affine=False s = 0: the additive layer of
-    NICE, $f(z) = (z_A, z_B + h(z_A))$, which preserves volume. In both the inverse costs as much
-    as the forward map: $z_B = e^{-s} (z_B' - t)$.
+    $z_A$ is the first floor(d/2) coordinates, and a layer's $\ln|\det| = \sum_i s_i(z_A)$. One
+    network a layer gives t and s, with $s = 2 \tanh(\cdot / 2)$, so that a deep stack cannot
+    overflow. With affine=False s = 0: the additive layer of NICE, $f(z) = (z_A, z_B + h(z_A))$,
+    which preserves volume. The inverse costs as much as the forward map:
+    $z_B = e^{-s} (z_B' - t)$. Between layers a fixed orthogonal matrix, $z \mapsto Q_k z$, brings
+    other coordinates into z_B; it has ln|det| = 0 and is not learned.
 
     Parameters
     ----------
     dim : d, at least 1 (at d = 1, z_A is empty and t and s are constants).
+    length : K, at least 1.
     affine : True for RealNVP, False for NICE.
-    hidden : sizes of the network's tanh layers.
+    hidden : sizes of the networks' tanh layers.
+    mixing : Q, shape (K, d, d), orthogonal; None reverses the coordinates between layers and
+        restores their order after the last.
 
-    params: those of `networks.MLP`. Errors: ValueError on wrong shapes, NaN or inf.
+    params: those of `networks.MLP`, each with a leading K, (K, ...), or (n, K, ...) for one set
+    per row. Errors: ValueError on sizes < 1, wrong shapes, a Q that is not orthogonal, NaN or inf.
 
-    >>> f = Coupling(3, affine=False)
+    >>> f = Coupling(3, length=2, affine=False)
     >>> params = f.init(onp.random.default_rng(0))
     >>> zK, log_det = f.forward_and_log_det(params, onp.ones((4, 3)))
     >>> zK.shape, log_det
@@ -44,91 +55,99 @@ class Coupling(Bijection):
     Source: Rezende & Mohamed (2015), eqs. (16)-(17); Dinh et al., NICE (2014) and RealNVP (2016).
     """
 
-    def __init__(self, dim: int, affine: bool = True, hidden: tuple[int, ...] = (32, 32)) -> None:
-        self.dim, self.affine, self.hidden = check_dim(dim), affine, tuple(hidden)
+    def __init__(
+        self,
+        dim: int,
+        length: int = 1,
+        affine: bool = True,
+        hidden: tuple[int, ...] = (32, 32),
+        mixing: Array | None = None,
+    ) -> None:
+        self.dim, self.length = check_dim(dim), check_dim(length, "length")
+        self.affine, self.hidden = affine, tuple(hidden)
         self.split = dim // 2  # size of z_A
-        self.moved = dim - self.split  # size of z_B
-        outputs = self.moved * (2 if affine else 1)
-        self.network = MLP((self.split, *self.hidden, outputs))
+        moved = dim - self.split  # size of z_B
+        self.network = MLP((self.split, *self.hidden, moved * (2 if affine else 1)))
+        self.shapes = {name: (length, *shape) for name, shape in self.network.shapes.items()}
+        self.mixing = check_orthogonal(
+            _reversals(dim, length) if mixing is None else mixing, "mixing"
+        )
+        if self.mixing.shape != (length, dim, dim):
+            raise ValueError(
+                f"mixing: expected shape {(length, dim, dim)}, got {self.mixing.shape}"
+            )
 
     def init(self, rng: onp.random.Generator) -> dict:
-        """Near the identity: the network's last layer is small."""
-        return self.network.init(rng, last_scale=0.01)
+        """Near the identity (times the mixing): the last layer of every network is small."""
+        layers = [self.network.init(rng, last_scale=0.01) for _ in range(self.length)]
+        return {name: onp.stack([layer[name] for layer in layers]) for name in self.shapes}
 
     def forward_and_log_det(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        if is_traced((params, z0)) and not self._check(params, z0, "z0"):
-            return call_written(self, self.formula, params, z0)
-        return self.formula(params, z0)
+        per_row = self._check(params, z0, "z0")
+        if is_traced((params, z0)):
+            if not per_row:
+                return call_written(self, self.formula, params, z0)
+            return self.formula(params, z0)
+        return self._layers(params, z0)
 
     def formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        """The plain equations: what the written pullback must agree with."""
+        """The plain layers, one after the other: what the written pullback must agree with."""
         self._check(params, z0, "z0")
-        z_A, z_B = z0[:, : self.split], z0[:, self.split :]
-        t, s = self._shift_and_log_scale(params, z_A)
-        return np.concatenate([z_A, np.exp(s) * z_B + t], axis=1), np.sum(s, axis=1)
+        return self._layers(params, z0)
+
+    def _layers(self, params: dict, z0: Array) -> tuple[Array, Array]:
+        z, log_det = z0, 0.0
+        for k in range(self.length):
+            z_A, z_B = z[:, : self.split], z[:, self.split :]
+            t, s = self._shift_and_log_scale(params, k, z_A)
+            z = np.concatenate([z_A, np.exp(s) * z_B + t], axis=1)
+            z = np.dot(z, self.mixing[k].T.astype(z0.dtype))
+            log_det = log_det + np.sum(s, axis=1)
+        return z, log_det
 
     def inverse_and_log_det(self, params: dict, zK: Array) -> tuple[Array, Array]:
         self._check(params, zK, "zK")
-        z_A, z_B = zK[:, : self.split], zK[:, self.split :]
-        t, s = self._shift_and_log_scale(params, z_A)
-        return np.concatenate([z_A, np.exp(-s) * (z_B - t)], axis=1), -np.sum(s, axis=1)
+        z, log_det = zK, 0.0
+        for k in reversed(range(self.length)):
+            z = np.dot(z, self.mixing[k].astype(zK.dtype))  # Q^-1 = Q^T
+            z_A, z_B = z[:, : self.split], z[:, self.split :]
+            t, s = self._shift_and_log_scale(params, k, z_A)
+            z = np.concatenate([z_A, np.exp(-s) * (z_B - t)], axis=1)
+            log_det = log_det - np.sum(s, axis=1)
+        return z, log_det
 
     def forward_with_pullback(self, params: dict, z0: Array) -> tuple[Array, Array, Pullback]:
-        r"""Written out, with $z_B' = e^s z_B + t$, G = dF/dz' and l = dF/dlog_det:
-
-        $g_t = G_B$, $g_s = G_B e^s z_B + l$, $g_{z_B} = e^s G_B$, and $g_{z_A}$ is G_A plus what
-        comes back through the network.
-        """
         if self._check(params, z0, "z0"):  # a network per row shares no matrix product
             return pullback_by_autograd(self.formula, params, z0)
-        z_A, z_B = z0[:, : self.split], z0[:, self.split :]
-        out, network_pullback = self.network.with_pullback(params, z_A)
-        t, tanh = out[:, : self.moved], onp.tanh(out[:, self.moved :] / MAX_LOG_SCALE)
-        scale = onp.exp(MAX_LOG_SCALE * tanh) if self.affine else 1.0
-        zK = onp.empty(z0.shape, out.dtype)
-        zK[:, : self.split] = z_A
-        zK[:, self.split :] = scale * z_B + t
-        log_det = MAX_LOG_SCALE * tanh.sum(axis=1)  # tanh has no columns if additive: the sum is 0
+        return sweeps.coupling(params, z0, self.affine, self.mixing.astype(z0.dtype))
 
-        def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
-            G_B = g_zK[:, self.split :]
-            g_z_B = G_B * scale
-            g_out = G_B
-            if self.affine:
-                g_s = g_z_B * z_B + g_log_det[:, None]
-                g_out = onp.concatenate([G_B, g_s * (1 - tanh * tanh)], axis=1)
-            g_params, g_z_A = network_pullback(g_out)
-            return g_params, onp.concatenate([g_zK[:, : self.split] + g_z_A, g_z_B], axis=1)
+    def _shift_and_log_scale(self, params: dict, k: int, z_A: Array) -> tuple[Array, Array]:
+        def of_layer(value: Array, shape: tuple) -> Array:
+            return value[:, k] if value.ndim > len(shape) else value[k]
 
-        return zK, log_det, pullback
-
-    def _shift_and_log_scale(self, params: dict, z_A: Array) -> tuple[Array, Array]:
-        out = self.network(params, z_A)
-        t = out[:, : self.moved]
-        if not self.affine:
-            return t, 0 * t
-        return t, MAX_LOG_SCALE * np.tanh(out[:, self.moved :] / MAX_LOG_SCALE)
+        layer = {name: of_layer(params[name], shape) for name, shape in self.shapes.items()}
+        out, moved = self.network(layer, z_A), self.dim - self.split
+        t = out[:, :moved]
+        return t, 2 * np.tanh(0.5 * out[:, moved:]) if self.affine else 0 * t
 
     def _check(self, params: dict, z: Array, name: str) -> bool:
         check_points(z, self.dim, name)
-        return check_params(self, params, self.network.shapes, len(z))
+        return check_params(self, params, self.shapes, len(z))
 
     def __repr__(self) -> str:
-        return f"Coupling({self.dim}, affine={self.affine}, hidden={self.hidden})"
+        kind = "affine" if self.affine else "additive"
+        return f"Coupling({self.dim}, length={self.length}, {kind}, hidden={self.hidden})"
 
 
-def real_nvp(dim: int, length: int, hidden: tuple[int, ...] = (32, 32)) -> Chain:
+def real_nvp(dim: int, length: int, hidden: tuple[int, ...] = (32, 32)) -> Coupling:
     """K affine couplings with the order of the coordinates reversed between them.
 
-    >>> real_nvp(2, length=4).dim
-    2
+    >>> real_nvp(2, length=4)
+    Coupling(2, length=4, affine, hidden=(32, 32))
 
     Source: Dinh et al., Density estimation using Real NVP (2016).
     """
-    maps: list[Bijection] = []
-    for _ in range(check_dim(length, "length")):
-        maps += [Coupling(dim, hidden=hidden), Permute(list(range(dim))[::-1])]
-    return Chain(maps)
+    return Coupling(dim, length, affine=True, hidden=hidden)
 
 
 def nice(
@@ -152,19 +171,26 @@ def nice(
     """
     if mixing not in ("permutation", "orthogonal"):
         raise ValueError(f"mixing: expected 'permutation' or 'orthogonal', got {mixing!r}")
-    maps: list[Bijection] = []
-    for _ in range(check_dim(length, "length")):
-        maps.append(Coupling(dim, affine=False, hidden=hidden))
-        if mixing == "orthogonal":
-            maps.append(Orthogonal.random(dim, rng))
-        else:
-            maps.append(Permute(_mixing_order(dim, rng)))
-    return Chain([*maps, Affine(dim)])
+    check_dim(dim)
+    check_dim(length, "length")
+    if mixing == "orthogonal":
+        Q = [Orthogonal.random(dim, rng).matrix for _ in range(length)]
+    else:
+        Q = [onp.eye(dim)[_mixing_order(dim, rng)] for _ in range(length)]
+    return Chain([Coupling(dim, length, affine=False, hidden=hidden, mixing=Q), Affine(dim)])
 
 
-def _mixing_order(dim: int, rng: onp.random.Generator) -> list[int]:
+def _reversals(dim: int, length: int) -> Array:
+    """K matrices that reverse the coordinates; the last is the identity if that restores them."""
+    Q = onp.repeat(onp.eye(dim)[None, ::-1], length, axis=0)
+    if length % 2 == 1:
+        Q[-1] = onp.eye(dim)
+    return Q
+
+
+def _mixing_order(dim: int, rng: onp.random.Generator) -> Array:
     """A random permutation that moves something into z_B's place: never the identity if d > 1."""
     order = rng.permutation(dim)
     while dim > 1 and onp.array_equal(order, onp.arange(dim)):
         order = rng.permutation(dim)
-    return order.tolist()
+    return order

@@ -29,6 +29,32 @@ def rows_first(g: Array, per_row: bool) -> Array:
     return np.moveaxis(g, -1, 0) if per_row else g
 
 
+# ------------------------------------------------------------------------------------ buffers
+class _Lease:
+    """Buffers in use; they go back to the shelf when the last pullback that reads them is gone."""
+
+    def __init__(self, buffers: object, shelf: list) -> None:
+        self.buffers, self.shelf = buffers, shelf
+
+    def __del__(self) -> None:
+        self.shelf.append(self.buffers)
+
+
+SHELVES: dict[tuple, list] = {}
+SHAPES_KEPT = 8  # training uses one shape, or one for each of a few flows; more would only hoard
+
+
+def _lend(make: Callable, *shape: object) -> _Lease:
+    """make(*shape), or what an earlier call made of the same shape and nobody holds any more."""
+    shelf = SHELVES.setdefault((make, *shape), [])
+    while len(SHELVES) > SHAPES_KEPT:
+        SHELVES.pop(next(iter(SHELVES)), None)
+    try:
+        return _Lease(shelf.pop(), shelf)
+    except IndexError:
+        return _Lease(make(*shape), shelf)
+
+
 # ------------------------------------------------------------------------------------- planar
 SHIFT = math.log(math.e - 1)
 
@@ -94,8 +120,8 @@ def planar_forward(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple
     return zK, log_det
 
 
-class _Buffers:
-    """What one planar sweep writes to, made once for its shape and lent out by `_lend`."""
+class _PlanarBuffers:
+    """What one planar sweep writes to."""
 
     def __init__(self, K: int, d: int, n: int, dtype: np.dtype) -> None:
         self.Z, self.H = np.empty((K + 1, d, n), dtype), np.empty((K, n), dtype)
@@ -104,31 +130,6 @@ class _Buffers:
         # slicing an array costs as much as a small multiplication: the rows are cut once
         self.layers = list(zip(self.H, self.Z, self.Z[1:], strict=False))
         self.layers_back = list(zip(self.H, self.E, self.S, strict=True))[::-1]
-
-
-class _Lease:
-    """Buffers in use; they go back to the shelf when the last pullback that reads them is gone."""
-
-    def __init__(self, buffers: _Buffers, shelf: list) -> None:
-        self.buffers, self.shelf = buffers, shelf
-
-    def __del__(self) -> None:
-        self.shelf.append(self.buffers)
-
-
-SHELVES: dict[tuple, list] = {}
-SHAPES_KEPT = 8  # training uses one shape, or one for each of a few flows; more would only hoard
-
-
-def _lend(*key: object) -> _Lease:
-    """Buffers of the shape asked for that nobody else holds: from the shelf, or newly made."""
-    shelf = SHELVES.setdefault(key, [])
-    while len(SHELVES) > SHAPES_KEPT:
-        SHELVES.pop(next(iter(SHELVES)), None)
-    try:
-        return _Lease(shelf.pop(), shelf)
-    except IndexError:
-        return _Lease(_Buffers(*key), shelf)
 
 
 def planar(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple[Array, Array, Callable]:
@@ -148,7 +149,7 @@ def planar(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple[Array, 
     u, w, b = (layers_first(params[name], per_row) for name in ("u", "w", "b"))
     u, c, c_plus_1, constrain_pullback = constrain(u, w, m)
     K, (n, d) = len(c), z0.shape
-    lease = _lend(K, d, n, np.result_type(u, z0))
+    lease = _lend(_PlanarBuffers, K, d, n, np.result_type(u, z0))
     Z, H, E, S = lease.buffers.Z, lease.buffers.H, lease.buffers.E, lease.buffers.S
     dot = _dot_rows if per_row else np.dot
     w_k, u_k = (w, u) if per_row else (w[:, :, 0], u[:, :, 0])
@@ -218,7 +219,7 @@ def log_of_product(det: Array, c_plus_1: Array) -> Array:
     these bounds; unless those are far inside the floating-point range, every factor gets its log.
     """
     info = np.finfo(det.dtype)
-    low, high = min(float(c_plus_1.min()), 1.0), max(float(c_plus_1.max()), 1.0)
+    low, high = float(c_plus_1.min(initial=1)), float(c_plus_1.max(initial=1))
     if len(det) < 2 or not (low > info.tiny ** (1 / 9) and high < info.max ** (1 / 9)):
         return np.log(det, out=det).sum(axis=0)
     products = np.multiply.reduceat(det, range(0, len(det), 8), axis=0)
@@ -265,7 +266,9 @@ def radial(params: dict, z0: Array, per_row: bool) -> tuple[Array, Array, Callab
         g_r = l * ((d - 1) * (1 / r_s - 1 / r_alpha) + 2 * r_alpha / P - 2 / r_alpha)
         g_s = l * ((d - 1) / r_s + alpha / P)
         g_alpha = l * (-(d - 1) / r_alpha + (2 * R + s) / P - 2 / r_alpha)
-        over_r = 1 / np.maximum(R, np.finfo(dtype).tiny)  # at the centre x = 0 takes the term away
+        over_r = np.divide(
+            1, R, out=np.zeros_like(R), where=R > 0
+        )  # at the centre there is no pull
         Q = r_s / r_alpha
         slope = (alpha - s) / r_alpha**2
         G = np.array(g_zK.T, dtype, order="C")
@@ -289,6 +292,90 @@ def radial(params: dict, z0: Array, per_row: bool) -> tuple[Array, Array, Callab
         return {name: rows_first(g, per_row) for name, g in g_params.items()}, G.T
 
     return z.T, log_det, pullback
+
+
+# ----------------------------------------------------------------------------------- coupling
+class _CouplingBuffers:
+    """What one coupling sweep writes to: states Z, hidden units H, tanh T, scale and moved part."""
+
+    def __init__(self, K: int, d: int, hidden: tuple, moved: int, n: int, dtype: np.dtype) -> None:
+        self.Z, self.mixed = np.empty((K + 1, d, n), dtype), np.empty((d, n), dtype)
+        self.H = [[np.empty((size, n), dtype) for size in hidden] for _ in range(K)]
+        self.T, self.scale = np.empty((K, moved, n), dtype), np.empty((K, moved, n), dtype)
+        self.slope = [np.empty((size, n), dtype) for size in hidden]
+        self.g = [np.empty((size, n), dtype) for size in hidden]
+
+
+def coupling(params: dict, z0: Array, affine: bool, mixing: Array) -> tuple[Array, Array, Callable]:
+    r"""A stack of coupling layers, global parameters, with its pullback.
+
+    Forward, for k = 1..K, columns (d, n), z = (A, B): H_1 = tanh(W_0^T A + b_0), H_2 = tanh(W_1^T
+    H_1 + b_1), ..., (t, a) = W_L^T H_L + b_L, T = tanh(a / 2), s = 2 T, z_k = Q (A, e^s B + t), and
+    log_det gathers the sum of s over its rows. Additive layers have no a, and e^s = 1.
+
+    Back, with G = Q^T dF/dz_k = (G_A, G_B) and l = dF/dlog_det:
+        dF/dt = G_B,  dF/ds = G_B e^s B + l,  dF/da = (1 - T^2) dF/ds  (as ds/da = 1 - T^2)
+        through the network, from g = dF/d(t, a): dF/dW_i = H_i g^T, dF/db_i = sum g, and
+        g <- (1 - H_i^2) (W_i g), down to i = 0, where H_0 = A and no tanh stands between
+        G <- (G_A + W_0 g, e^s G_B).
+    """
+    W, b = zip(*((params[f"W{i}"], params[f"b{i}"]) for i in range(len(params) // 2)), strict=True)
+    (K, split, _), (n, d), hidden = W[0].shape, z0.shape, tuple(w.shape[2] for w in W[:-1])
+    moved, last = d - split, len(W) - 1
+    dtype = np.result_type(W[0], z0)
+    lease = _lend(_CouplingBuffers, K, d, hidden, moved if affine else 0, n, dtype)
+    Z, mixed, H = lease.buffers.Z, lease.buffers.mixed, lease.buffers.H
+    T, scale = lease.buffers.T, lease.buffers.scale
+    Z[0] = z0.T
+    log_det = np.zeros(n, dtype)
+    for k in range(K):
+        z, x = Z[k], Z[k, :split]
+        for i, h in enumerate(H[k]):
+            np.dot(W[i][k].T, x, out=h)
+            h += b[i][k][:, None]
+            x = np.tanh(h, out=h)
+        out = np.dot(W[last][k].T, x)
+        out += b[last][k][:, None]
+        mixed[:split] = z[:split]
+        if affine:
+            np.multiply(out[moved:], 0.5, out=T[k])
+            np.tanh(T[k], out=T[k])
+            np.multiply(T[k], 2, out=scale[k])
+            log_det += scale[k].sum(axis=0)
+            np.exp(scale[k], out=scale[k])
+            np.multiply(scale[k], z[split:], out=mixed[split:])
+            mixed[split:] += out[:moved]
+        else:
+            np.add(z[split:], out, out=mixed[split:])
+        np.dot(mixing[k], mixed, out=Z[k + 1])
+
+    def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
+        g_params = {name: np.empty_like(value) for name, value in params.items()}
+        G, slope, buffer = np.array(g_zK.T, dtype, order="C"), lease.buffers.slope, lease.buffers.g
+        for k in range(K - 1, -1, -1):
+            G = np.dot(mixing[k].T, G)
+            G_B, g = G[split:], G[split:]
+            if affine:
+                g = np.empty((2 * moved, n), dtype)
+                g[:moved] = G_B
+                G_B *= scale[k]
+                g_s = np.multiply(G_B, Z[k, split:], out=g[moved:])
+                g_s += g_log_det
+                g_s *= 1 - T[k] * T[k]
+            for i in range(last, -1, -1):
+                x = H[k][i - 1] if i else Z[k, :split]
+                np.dot(x, g.T, out=g_params[f"W{i}"][k])
+                np.add.reduce(g, axis=1, out=g_params[f"b{i}"][k])
+                if i:
+                    g = np.dot(W[i][k], g, out=buffer[i - 1])
+                    np.multiply(x, x, out=slope[i - 1])
+                    np.subtract(1, slope[i - 1], out=slope[i - 1])
+                    g *= slope[i - 1]
+                else:
+                    G[:split] += np.dot(W[0][k], g)
+        return g_params, G.T
+
+    return Z[K].T.copy(order="K"), log_det, pullback
 
 
 # ----------------------------------------------------------------------------------------- ODE
