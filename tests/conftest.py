@@ -6,8 +6,6 @@ from textwrap import dedent
 
 import pytest
 
-from tools import notebooks
-
 # one white pixel
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAG7buVgAAAABJRU5ErkJggg=="
 
@@ -115,6 +113,8 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture(scope="session")
 def paired_once(tmp_path_factory) -> Path:
+    from tools import notebooks  # here, so that the library's tests need not wait for Jupyter
+
     folder = write_sources(tmp_path_factory.mktemp("paired") / "notebooks")
     assert notebooks.sync(folder) == 0
     return folder
