@@ -142,7 +142,7 @@ def call_written(
 
 def sum_rows_unless(per_row: bool, g: Array) -> Array:
     """The gradient of a global parameter is the sum over rows; of a per-row one, each row's own."""
-    return g if per_row else g.sum(axis=0)
+    return g.copy() if per_row else g.sum(axis=0)  # a copy: g may be the caller's own
 
 
 # ------------------------------------------------------------------------------- the small maps

@@ -69,7 +69,8 @@ class Uniform:
         """ln q_0(z), shape (n,): -d ln(high - low) inside the cube, -inf outside."""
         check_points(z, self.dim, "z")
         inside = np.all((z >= self.low) & (z <= self.high), axis=1)
-        return np.where(inside, -self.dim * float(onp.log(self.high - self.low)), -np.inf)
+        log_q = np.where(inside, -self.dim * float(onp.log(self.high - self.low)), -np.inf)
+        return log_q.astype(z.dtype)
 
     def __repr__(self) -> str:
         return f"Uniform({self.dim}, low={self.low}, high={self.high})"

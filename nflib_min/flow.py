@@ -1,8 +1,10 @@
 """A flow is a base density pushed through a bijection: sample it, or evaluate it anywhere."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from nflib_min._validate import Array, Params, check_dim
+from nflib_min._validate import Array, Params, check_dim, untraced
 from nflib_min.bijections import Bijection
 from nflib_min.distributions import StandardNormal, Uniform
 
@@ -62,10 +64,13 @@ class Flow:
 
 def dtype_of(params: Params) -> type:
     """The dtype of the first array among the parameters; float64 where there is none."""
-    if isinstance(params, (dict, list, tuple)):
-        for value in params.values() if isinstance(params, dict) else params:
-            if isinstance(value, (dict, list, tuple)) and not value:
-                continue
-            return dtype_of(value)
-        return np.float64
-    return params.dtype.type
+    return next(_arrays(params), np.empty(0)).dtype.type
+
+
+def _arrays(tree: Params) -> Iterator[Array]:
+    tree = untraced(tree)
+    if not isinstance(tree, (dict, list, tuple)):
+        yield tree
+        return
+    for branch in tree.values() if isinstance(tree, dict) else tree:
+        yield from _arrays(branch)

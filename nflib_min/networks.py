@@ -64,7 +64,7 @@ class MLP:
             xs.append(onp.tanh(a, out=a) if i < self.depth - 1 else a)
 
         def pullback(g_y: Array) -> tuple[dict, Array]:
-            g, g_params = g_y, {}
+            g, g_params = g_y, dict.fromkeys(self.shapes)  # in the order of the parameters
             for i in reversed(range(self.depth)):
                 if i < self.depth - 1:
                     g = g * (1 - xs[i + 1] * xs[i + 1])

@@ -57,14 +57,18 @@ class Target:
     def log_density(self, z: Array) -> Array:
         """ln p~(z), shape (n,), in nats."""
         check_points(z, self.dim, "z")
-        return self._checked(self._log_density(z), len(z))
+        return self._checked(self._log_density(z), z)
 
     def log_density_and_grad(self, z: Array) -> tuple[Array, Array]:
         """ln p~(z), shape (n,), and its gradient, shape (n, d)."""
         if self._gradient is not None:
             check_points(z, self.dim, "z")
             value, g = self._gradient(z)
-            return self._checked(value, len(z)), g
+            if onp.shape(g) != z.shape:
+                raise ValueError(
+                    f"gradient of ln p of {self.name}: expected shape {z.shape}, got {describe(g)}"
+                )
+            return self._checked(value, z), g.astype(z.dtype, copy=False)
         vjp, value = make_vjp(self.log_density, z)
         return value, vjp(onp.ones_like(value))
 
@@ -80,10 +84,11 @@ class Target:
             raise ValueError(f"{self.name}: expected a sampler for exact draws, got None")
         return self._sample(check_dim(n, "n"), rng)
 
-    def _checked(self, values: Array, n: int) -> Array:
-        check_rows(values, n, f"ln p of {self.name}")
+    def _checked(self, values: Array, z: Array) -> Array:
+        check_rows(values, len(z), f"ln p of {self.name}")
         check_finite(values, f"ln p of {self.name}")
-        return values
+        # constants in a target are float64: float32 points get a float32 answer all the same
+        return values if values.dtype == z.dtype else values.astype(z.dtype)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, dim={self.dim})"
