@@ -3,4 +3,18 @@
 The tests put each one in its notebook's place and ask the notebook's own check about it.
 """
 
-SOLUTIONS: dict[str, dict[int, str]] = {}
+SOLUTIONS: dict[str, dict[int, str]] = {
+    "02_change_of_variables": {
+        1: """\
+def log_q1(z1):
+    z0 = np.arcsinh(z1)
+    return -0.5 * z0**2 - 0.5 * np.log(2 * np.pi) - np.log(np.cosh(z0))
+""",
+        2: """\
+def log_det_radial(r, alpha, beta, d):
+    across = 1 + beta / (alpha + r)  # the new radius over the old: how much a circle grows
+    along = 1 + alpha * beta / (alpha + r) ** 2  # the derivative of the new radius
+    return (d - 1) * np.log(across) + np.log(along)
+""",
+    },
+}
