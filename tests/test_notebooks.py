@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from notebooks.solutions import SOLUTIONS
-from tools import house, notebooks
+from tools import house, notebooks, pairs
 
-NAMES = [source.stem for source in notebooks.sources()]
+NAMES = [source.stem for source in pairs.sources()]
 
 
 # -- the committed notebooks ---------------------------------------------------------------------
@@ -100,7 +100,7 @@ def bound(source: str) -> set[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_exercise_has_a_solution_and_its_check_knows_right_from_wrong(name):
-    setup, found = exercises(notebooks.read(notebooks.FOLDER / f"{name}.md"))
+    setup, found = exercises(pairs.read(pairs.FOLDER / f"{name}.md"))
     assert set(found) == set(SOLUTIONS[name])
     for number, (stub, check) in found.items():
         untouched, right, wrong = judge(setup, stub, check, SOLUTIONS[name][number])
@@ -119,7 +119,7 @@ def test_a_check_that_accepts_everything_would_be_found():
 
 
 def test_the_exercises_of_the_small_notebook_judge_numbers_and_functions(folder):
-    setup, found = exercises(notebooks.read(folder / "01_one.md"))
+    setup, found = exercises(pairs.read(folder / "01_one.md"))
     solutions = {1: "answer = one + 2", 2: "def double(x):\n    return 2 * x"}
     for number, (stub, check) in found.items():
         untouched, right, wrong = judge(setup, stub, check, solutions[number])
@@ -133,12 +133,12 @@ def test_the_exercises_of_the_small_notebook_judge_numbers_and_functions(folder)
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
-        ("01_one.md", "It is two", "It is three", "01_one.py: does not say the same"),
-        ("01_one.md", "It is two", "It is three", "01_one.ipynb: does not say the same"),
-        ("01_one.py", "It is two", "It is three", "01_one.py: does not say the same"),
-        ("01_one.ipynb", "It is two", "It is three", "01_one.ipynb: does not say the same"),
-        ("01_one.ipynb", "s = one + one", "s = 2", "01_one.ipynb: does not say the same"),
-        ("01_one.ipynb", '"id": "c002"', '"id": "x"', "01_one.ipynb: does not say the same"),
+        ("01_one.md", "It is two", "It is three", "01_one.py: is not 01_one.md"),
+        ("01_one.md", "It is two", "It is three", "01_one.ipynb: is not 01_one.md"),
+        ("01_one.py", "It is two", "It is three", "01_one.py: is not 01_one.md"),
+        ("01_one.ipynb", "It is two", "It is three", "01_one.ipynb: is not 01_one.md"),
+        ("01_one.ipynb", "s = one + one", "s = 2", "01_one.ipynb: is not 01_one.md"),
+        ("01_one.ipynb", '"id": "c002"', '"id": "x"', "01_one.ipynb: is not 01_one.md"),
         ("01_one.ipynb", '"execution_count": 3', '"execution_count": null', "are not 1.."),
     ],
 )
@@ -154,7 +154,7 @@ def test_missing_and_orphaned_companions_are_caught(paired):
     (paired / "02_two.ipynb").unlink()
     (paired / "01_one.md").rename(paired / "03_three.md")
     found = "\n".join(notebooks.violations(paired))
-    assert "02_two.ipynb: missing" in found
+    assert "02_two.ipynb: is not 02_two.md, executed" in found
     assert "01_one.py: has no source 01_one.md" in found
 
 

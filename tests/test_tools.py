@@ -5,7 +5,7 @@ import os
 import nbformat
 import pytest
 
-from tools import notebooks
+from tools import notebooks, pairs
 
 
 def files(folder):
@@ -130,13 +130,13 @@ def test_a_page_keeps_alt_text_caption_formulas_and_links(folder, tmp_path):
 
 def test_a_write_that_is_interrupted_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     target = tmp_path / "x.txt"
-    assert notebooks.write(target, "old") is True
-    assert notebooks.write(target, "old") is False
+    assert pairs.write(target, "old") is True
+    assert pairs.write(target, "old") is False
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        notebooks.write(target, "new")
+        pairs.write(target, "new")
     assert files(tmp_path) == {"x.txt": b"old"}

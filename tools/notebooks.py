@@ -5,91 +5,23 @@ NN_topic.py (the same cells as a script) and NN_topic.ipynb (the same cells, exe
 """
 
 import argparse
-import os
 import re
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from tools import house, pages
+from tools import house, pages, pairs
+from tools.pairs import FOLDER, KERNELSPEC
 
-ROOT = Path(__file__).resolve().parent.parent
-FOLDER = ROOT / "notebooks"
-PAGES = ROOT / "build" / "pages"
-KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+PAGES = FOLDER.parent / "build" / "pages"
 CELL_SECONDS = 120
 SIZE_LIMIT = 3_000_000  # bytes, all committed .ipynb together
-
-
-# -- the three forms of one notebook -------------------------------------------------------------
-
-
-def sources(folder: Path = FOLDER) -> list[Path]:
-    """The source of every notebook, in reading order."""
-    return sorted(folder.glob("[0-9][0-9]_*.md"))
-
-
-def read(source: Path) -> nbformat.NotebookNode:
-    """The notebook that a source says: no outputs, the same ids and metadata on every machine."""
-    notebook = jupytext.read(source)
-    notebook.metadata.pop("jupytext", None)
-    notebook.metadata["kernelspec"] = dict(KERNELSPEC)
-    notebook.nbformat, notebook.nbformat_minor = 4, 5
-    for i, cell in enumerate(notebook.cells):
-        cell["id"] = f"c{i:03d}"
-    return notebook
-
-
-def as_script(notebook) -> str:
-    """The notebook as a py:percent script; its header carries no version of any tool."""
-    notebook = nbformat.from_dict(notebook)
-    notebook.metadata["jupytext"] = {"notebook_metadata_filter": "all,-jupytext"}
-    return jupytext.writes(notebook, fmt="py:percent")
-
-
-def as_ipynb(notebook) -> str:
-    return nbformat.writes(notebook) + "\n"
-
-
-def code_cells(notebook) -> list:
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def same_code(a, b) -> bool:
-    return [c.source for c in code_cells(a)] == [c.source for c in code_cells(b)]
-
-
-def with_outputs(notebook, executed):
-    """`notebook` with the outputs of `executed`, whose code cells are the same."""
-    for cell, done in zip(code_cells(notebook), code_cells(executed), strict=True):
-        cell.outputs, cell.execution_count = done.outputs, done.execution_count
-    return notebook
-
-
-def write(path: Path, text: str) -> bool:
-    """Replace a file in one step, never half of it; False if it said the same already."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return True
 
 
 # -- execution -----------------------------------------------------------------------------------
@@ -113,7 +45,7 @@ class Result:
 
 def execute(source: Path, cell_seconds: int = CELL_SECONDS) -> Result:
     """Execute a notebook in a fresh kernel; an error is kept in the result, not raised."""
-    notebook = read(source)
+    notebook = pairs.read(source)
     client = NotebookClient(
         notebook,
         timeout=cell_seconds,
@@ -177,37 +109,45 @@ def sync(folder: Path = FOLDER, names: list[str] | None = None, everything: bool
     """
     stale = []
     for source in select(folder, names):
-        notebook, target = read(source), source.with_suffix(".ipynb")
-        write(source.with_suffix(".py"), as_script(notebook))
-        old = nbformat.read(target, as_version=4) if target.exists() else None
-        if everything or old is None or not same_code(notebook, old):
+        notebook, target = pairs.read(source), source.with_suffix(".ipynb")
+        pairs.write(source.with_suffix(".py"), pairs.as_script(notebook))
+        old = pairs.load(target) if target.exists() else None
+        if everything or old is None or not pairs.same_code(notebook, old):
             stale.append(source)
-        elif write(target, as_ipynb(with_outputs(notebook, old))):
+        elif pairs.write(target, pairs.as_ipynb(notebook, outputs_of=old)):
             print(f"{source.stem}: text updated, outputs kept")
     failed = 0
     for result in execute_all(stale):
         if result.error:
             failed += 1
         else:
-            write(result.source.with_suffix(".ipynb"), as_ipynb(result.notebook))
+            pairs.write(result.source.with_suffix(".ipynb"), pairs.as_ipynb(result.notebook))
+    for source in pairs.translations(folder):
+        translated, english = pairs.read(source), folder / f"{source.stem}.ipynb"
+        if english.exists() and pairs.same_code(translated, original := pairs.load(english)):
+            text = pairs.as_ipynb(translated, outputs_of=original)
+            pairs.write(source.with_suffix(".ipynb"), text)
+        else:
+            print(f"{source}: its code is not that of {english.name}; nothing written")
+            failed += 1
     return 1 if failed else 0
 
 
 def run(folder: Path = FOLDER, target: Path = PAGES, cell_seconds: int = CELL_SECONDS) -> int:
     """Execute every notebook and write its page; a failed one leaves its last good page alone."""
-    chosen = sources(folder)
+    chosen = pairs.sources(folder)
     if not chosen:
         print(f"no notebook NN_topic.md in {folder}", file=sys.stderr)
         return 1
     print(f"Executing {len(chosen)} notebooks, two at a time ...", flush=True)
-    pages.copy_assets(target, write)
+    pages.copy_assets(target)
     results = []
     for result in execute_all(chosen, cell_seconds):
         results.append(result)
         if not result.error:
             page = pages.page(result.notebook, result.source.stem, [s.stem for s in chosen])
-            write(target / f"{result.source.stem}.html", page)
-    write(target / "index.html", pages.index(results, target))
+            pairs.write(target / f"{result.source.stem}.html", page)
+    pairs.write(target / "index.html", pages.index(results, target))
     failed = [result.source.stem for result in results if result.error]
     if failed:
         print(f"\nFailed: {', '.join(failed)}. Their last good pages, if any, are untouched.")
@@ -217,49 +157,27 @@ def run(folder: Path = FOLDER, target: Path = PAGES, cell_seconds: int = CELL_SE
 
 def violations(folder: Path = FOLDER) -> list[str]:
     """Everything that is wrong with the committed notebooks, one line each, with file and cell."""
-    found, chosen, size = [], sources(folder), 0
-    for source in chosen:
-        notebook = read(source)
-        script, target = source.with_suffix(".py"), source.with_suffix(".ipynb")
-        if not script.exists() or script.read_text(encoding="utf-8") != as_script(notebook):
-            found.append(
-                f"{script.name}: does not say the same as {source.name}; run make notebooks"
-            )
-        if not target.exists():
-            found.append(f"{target.name}: missing; run make notebooks")
-            continue
-        text = target.read_text(encoding="utf-8")
-        size += len(text.encode())
-        committed = nbformat.reads(text, as_version=4)
-        if not same_code(notebook, committed) or text != as_ipynb(
-            with_outputs(notebook, committed)
-        ):
-            found.append(
-                f"{target.name}: does not say the same as {source.name}; run make notebooks"
-            )
-            continue
-        neighbours = [s.stem for s in chosen]
-        found += [f"{source.stem} {v}" for v in house.violations(notebook, source.stem, neighbours)]
-    for companion in [*folder.glob("[0-9][0-9]_*.py"), *folder.glob("[0-9][0-9]_*.ipynb")]:
-        if not companion.with_suffix(".md").exists():
-            found.append(f"{companion.name}: has no source {companion.stem}.md")
+    found, order = pairs.faults(folder), [source.stem for source in pairs.sources(folder)]
+    stored = [t for t in (folder / f"{name}.ipynb" for name in order) if t.exists()]
+    for target in stored:
+        name = target.stem
+        found += [f"{name} {fault}" for fault in house.violations(pairs.load(target), name, order)]
+    size = sum(path.stat().st_size for path in stored)
     if size > SIZE_LIMIT:
         found.append(f"all .ipynb together: {size} bytes, more than {SIZE_LIMIT}")
     return found
 
 
 def check(folder: Path = FOLDER) -> int:
-    found = violations(folder)
-    print(
-        "\n".join(found)
-        if found
-        else f"{len(sources(folder))} notebooks: nothing to complain about"
-    )
+    found, n = violations(folder), len(pairs.sources(folder))
+    print("\n".join(found) if found else f"{n} notebooks: nothing to complain about")
+    for line in pairs.stale(folder):
+        print(f"translation to be read again: {line}")
     return 1 if found else 0
 
 
 def select(folder: Path, names: list[str] | None) -> list[Path]:
-    chosen = {source.stem: source for source in sources(folder)}
+    chosen = {source.stem: source for source in pairs.sources(folder)}
     unknown = sorted(set(names or []) - set(chosen))
     if unknown:
         sys.exit(f"unknown notebook {', '.join(unknown)}; there are {', '.join(chosen)}")
@@ -270,21 +188,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.notebooks", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     syncing = verbs.add_parser("sync", help="write .py and executed .ipynb from .md")
-    syncing.add_argument(
-        "names", nargs="*", help="notebooks, such as 01_elbo; none means every one"
-    )
-    syncing.add_argument(
-        "--all", action="store_true", help="execute even where no code cell changed"
-    )
+    syncing.add_argument("names", nargs="*", help="such as 01_elbo; none means every notebook")
+    syncing.add_argument("--all", action="store_true", help="execute even where no code changed")
     verbs.add_parser("run", help="execute every notebook and write it as a page under build/")
     verbs.add_parser("check", help="list what is wrong with the committed notebooks")
     given = parser.parse_args()
-    verb = (
-        {"sync": partial(sync, names=given.names, everything=given.all)}
-        if given.verb == "sync"
-        else {"run": run, "check": check}
-    )
-    return verb[given.verb]()
+    if given.verb == "sync":
+        return sync(names=given.names, everything=given.all)
+    return run() if given.verb == "run" else check()
 
 
 if __name__ == "__main__":

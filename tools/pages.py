@@ -11,6 +11,8 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter
 
+from tools.pairs import write
+
 ASSETS = Path(__file__).with_name("page")
 TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(ASSETS), autoescape=True)
 
@@ -81,7 +83,7 @@ def inline(markdown: str):
     return jinja2.utils.markupsafe.Markup(re.sub(r"^<p>|</p>$", "", rendered))
 
 
-def copy_assets(target: Path, write) -> None:
+def copy_assets(target: Path) -> None:
     """Put the style sheet and MathJax beside the pages."""
     light = HtmlFormatter(style="default").get_style_defs(".highlight")
     dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")

@@ -1,0 +1,65 @@
+"""A notebook in another language: the same code and formulas, and the outputs of the English one.
+
+notebooks/ko/NN_topic.md is the Korean text of notebooks/NN_topic.md. Only the English notebook is
+executed. The header key `translation: {of: DIGEST}` names the English text that was translated.
+"""
+
+import hashlib
+import re
+from collections import Counter
+
+PARTS = re.compile(
+    r"(?P<code>```.+?```|`[^`]+`)"
+    r"|(?P<formula>(?<!\\)\$\$.+?\$\$|(?<!\\)\$[^$]+\$)"
+    r"|\]\((?P<link>[^)\s]+)\)"
+    r'|<a id="(?P<anchor>[^"]+)">'
+    r"|^(?P<heading>\#+)\s",
+    re.S | re.M,
+)
+
+
+def digest(notebook) -> str:
+    """A short name for the text of a notebook, as it stands."""
+    text = "\0".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def is_stale(english, translated) -> bool:
+    """Has the English text changed since it was translated?"""
+    return translated.metadata.get("translation", {}).get("of") != digest(english)
+
+
+def parts(text: str) -> Counter:
+    """What no translation changes: code, formulas, link targets, anchors, heading levels."""
+    found = Counter()
+    for match in PARTS.finditer(text):
+        value = " ".join(match[match.lastgroup].split())
+        if match.lastgroup == "link" and value.startswith("../../"):
+            value = value.removeprefix("../")  # an edition lies one folder deeper
+        found[match.lastgroup, value] += 1
+    return found
+
+
+def faults(english, translated) -> list[str]:
+    """How a translation departs from its original, cell by cell."""
+    kinds = [[cell.cell_type for cell in notebook.cells] for notebook in (english, translated)]
+    if kinds[0] != kinds[1]:
+        first = next(
+            (i for i, pair in enumerate(zip(*kinds, strict=False)) if len(set(pair)) > 1),
+            min(map(len, kinds)),
+        )
+        n = [len(k) for k in kinds]
+        return [
+            f"expected {n[0]} cells of the same kinds, got {n[1]}; the first difference: {first}"
+        ]
+    found = []
+    for i, (a, b) in enumerate(zip(english.cells, translated.cells, strict=True)):
+        if a.cell_type == "code" and (a.source, a.metadata) != (b.source, b.metadata):
+            found.append(f"cell {i}: the code differs")
+        elif a.cell_type == "markdown":
+            for sign, rest in (
+                ("lacks", parts(a.source) - parts(b.source)),
+                ("adds", parts(b.source) - parts(a.source)),
+            ):
+                found += [f"cell {i}: {sign} the {kind} {value}" for kind, value in sorted(rest)]
+    return found

@@ -1,0 +1,128 @@
+"""The forms of one notebook: NN_topic.md is the source, .py and executed .ipynb follow from it.
+
+A translation has two forms: ko/NN_topic.md, and .ipynb with the outputs of the English notebook.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import jupytext
+import nbformat
+
+from tools import editions
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def sources(folder: Path = FOLDER) -> list[Path]:
+    """The source of every notebook, in reading order."""
+    return sorted(folder.glob("[0-9][0-9]_*.md"))
+
+
+def translations(folder: Path = FOLDER) -> list[Path]:
+    """The source of every translated notebook, such as ko/01_elbo.md."""
+    return sorted(folder.glob("[a-z][a-z]/[0-9][0-9]_*.md"))
+
+
+def read(source: Path) -> nbformat.NotebookNode:
+    """The notebook that a source says: no outputs, the same ids and metadata on every machine."""
+    notebook = jupytext.read(source)
+    notebook.metadata.pop("jupytext", None)
+    notebook.metadata["kernelspec"] = dict(KERNELSPEC)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for i, cell in enumerate(notebook.cells):
+        cell["id"] = f"c{i:03d}"
+    return notebook
+
+
+def as_script(notebook) -> str:
+    """The notebook as a py:percent script; its header carries no version of any tool."""
+    notebook = nbformat.from_dict(notebook)
+    notebook.metadata["jupytext"] = {"notebook_metadata_filter": "all,-jupytext"}
+    return jupytext.writes(notebook, fmt="py:percent")
+
+
+def load(path: Path) -> nbformat.NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def as_ipynb(notebook, outputs_of=None) -> str:
+    """The notebook as a file, with the outputs of an executed one that has the same code cells."""
+    if outputs_of is not None:
+        for cell, done in zip(code_cells(notebook), code_cells(outputs_of), strict=True):
+            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    return nbformat.writes(notebook) + "\n"
+
+
+def code_cells(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def same_code(a, b) -> bool:
+    return [c.source for c in code_cells(a)] == [c.source for c in code_cells(b)]
+
+
+def write(path: Path, text: str) -> bool:
+    """Replace a file in one step, never half of it; False if it said the same already."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return True
+
+
+def in_step(target: Path, notebook, executed: Path) -> bool:
+    """Is `target` the notebook with the outputs that `executed` holds?"""
+    if not (target.exists() and executed.exists()):
+        return False
+    done, text = load(executed), target.read_text(encoding="utf-8")
+    return same_code(notebook, done) and text == as_ipynb(notebook, outputs_of=done)
+
+
+# -- what is wrong -------------------------------------------------------------------------------
+
+
+def faults(folder: Path = FOLDER) -> list[str]:
+    """Forms that do not say the same, forms without a source, translations that depart."""
+    found = []
+    for source in sources(folder):
+        notebook, script = read(source), source.with_suffix(".py")
+        target = source.with_suffix(".ipynb")
+        if not script.exists() or script.read_text(encoding="utf-8") != as_script(notebook):
+            found.append(f"{script.name}: is not {source.name} as a script; run make notebooks")
+        if not in_step(target, notebook, executed=target):
+            found.append(f"{target.name}: is not {source.name}, executed; run make notebooks")
+    for source in translations(folder):
+        name, original = f"{source.parent.name}/{source.stem}", folder / source.name
+        if not original.exists():
+            found.append(f"{name}.md: has no original {source.name}")
+            continue
+        translated, target = read(source), source.with_suffix(".ipynb")
+        found += [f"{name} {fault}" for fault in editions.faults(read(original), translated)]
+        if not in_step(target, translated, executed=original.with_suffix(".ipynb")):
+            found.append(f"{name}.ipynb: is not {name}.md with the English outputs; sync it")
+    for form in [*folder.glob("**/[0-9][0-9]_*.py"), *folder.glob("**/[0-9][0-9]_*.ipynb")]:
+        if ".ipynb_checkpoints" not in form.parts and not form.with_suffix(".md").exists():
+            found.append(f"{form.relative_to(folder)}: has no source {form.stem}.md")
+    return found
+
+
+def stale(folder: Path = FOLDER) -> list[str]:
+    """Translations whose English text has changed since: to be read again, not an error."""
+    found = []
+    for source in translations(folder):
+        if (original := folder / source.name).exists():
+            english = read(original)
+            if editions.is_stale(english, read(source)):
+                found.append(f"{source.parent.name}/{source.name} of {editions.digest(english)}")
+    return found
