@@ -228,70 +228,115 @@ def log_of_product(det: Array, c_plus_1: Array) -> Array:
 
 
 # ------------------------------------------------------------------------------------- radial
+class _RadialBuffers:
+    """What one radial sweep writes to."""
+
+    def __init__(self, K: int, d: int, n: int, dtype: np.dtype) -> None:
+        self.X, self.R, self.H = np.empty((K, d, n), dtype), *np.empty((2, K, n), dtype)
+        self.A_r, self.A_s = np.empty((2, K, n), dtype)
+        self.z, self.push = np.empty((2, d, n), dtype)
+        self.p, self.q = np.empty((2, n), dtype)
+
+
 def radial(params: dict, z0: Array, per_row: bool) -> tuple[Array, Array, Callable]:
     r"""A radial stack with its pullback.
 
-    Forward, for k = 1..K, with x = z_{k-1} - z_ref, r = |x|, s = softplus(beta) and
-    q = (r + s) / (r + alpha): z_k = z_ref + q x, and log_det gathers
-    (d - 1) ln q + ln P - 2 ln(r + alpha) with P = r^2 + 2 alpha r + alpha s.
+    Forward, for k = 1..K, with x = z_{k-1} - z_ref, r = |x|, s = softplus(beta) = alpha + beta_hat,
+    h = 1 / (alpha + r) and q = (r + s) h: z_k = z_ref + q x, and log_det gathers
+    (d - 1) ln q + ln D with D = (r^2 + 2 alpha r + alpha s) h^2.
 
-    Back, with G = dF/dz_k, l = dF/dlog_det and p = x.G:
-        dF/dr     = p (alpha - s) / (r + alpha)^2
-                    + l [(d-1) (1/(r+s) - 1/(r+alpha)) + 2 (r + alpha) / P - 2 / (r + alpha)]
-        dF/ds     = p / (r + alpha) + l [(d-1) / (r+s) + alpha / P]
-        dF/dalpha = -p q / (r + alpha) + l [-(d-1) / (r+alpha) + (2 r + s) / P - 2 / (r+alpha)]
+    Back, with G = dF/dz_k, l = dF/dlog_det, p = x.G and b = s - alpha = beta_hat:
+        dF/ds = p h + l h [(d-1) / q + alpha h / D]
+        dF/dr = -p b h^2 - l b h^2 [(d-1) / q + 2 alpha h / D]
+        alpha dF/dalpha = -r dF/dr - s dF/ds, because q and D do not change when r, s and alpha are
+        scaled together (Euler's theorem for functions of degree 0)
         G <- q G + x (dF/dr) / r, and dF/dz_ref is what G lost, since z_k - z_{k-1} depends on x.
     """
     z_ref, log_alpha, beta = (
         layers_first(params[name], per_row) for name in ("z_ref", "log_alpha", "beta")
     )
     alpha, s = np.exp(log_alpha), np.logaddexp(0, beta)
+    b = s - alpha
     K, (n, d) = len(alpha), z0.shape
     dtype = np.result_type(z_ref, z0)
-    X, R = np.empty((K, d, n), dtype), np.empty((K, n), dtype)
-    z = np.array(z0.T, dtype, order="C")
-    for k in range(K):
-        x, r = X[k], R[k]
+    lease = _lend(_RadialBuffers, K, d, n, dtype)
+    X, R, H = lease.buffers.X, lease.buffers.R, lease.buffers.H
+    z, q = lease.buffers.z, lease.buffers.q
+    least = np.finfo(dtype).tiny ** 0.5  # at the centre x = 0, and x / r is to be 0 as well
+    z[:] = z0.T
+    for k, (x, r, h) in enumerate(zip(X, R, H, strict=True)):
         np.subtract(z, z_ref[k], out=x)
         np.einsum("dn,dn->n", x, x, out=r)
         np.sqrt(r, out=r)
-        np.multiply(x, (r + s[k]) / (r + alpha[k]), out=z)
+        np.maximum(r, least, out=r)
+        np.add(r, alpha[k], out=h)
+        np.divide(1, h, out=h)
+        np.add(r, s[k], out=q)
+        q *= h
+        np.multiply(x, q, out=z)
         z += z_ref[k]
-    r_s, r_alpha = R + s, R + alpha
-    P = R * R + 2 * alpha * R + alpha * s
-    log_det = ((d - 1) * (np.log(r_s) - np.log(r_alpha)) + np.log(P) - 2 * np.log(r_alpha)).sum(0)
+
+    def factors() -> tuple[Array, Array]:
+        """q and D of all layers, in A_s and A_r."""
+        q_all, D = lease.buffers.A_s, lease.buffers.A_r
+        np.add(R, 2 * alpha, out=D)
+        D *= R
+        D += alpha * s
+        D *= H
+        D *= H
+        np.add(R, s, out=q_all)
+        q_all *= H
+        return q_all, D
+
+    q_all, D = factors()
+    log_det = np.log(D, out=D).sum(axis=0) + (d - 1) * np.log(q_all, out=q_all).sum(axis=0)
 
     def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
-        l = g_log_det  # noqa: E741 - the letter of the derivation
-        g_r = l * ((d - 1) * (1 / r_s - 1 / r_alpha) + 2 * r_alpha / P - 2 / r_alpha)
-        g_s = l * ((d - 1) / r_s + alpha / P)
-        g_alpha = l * (-(d - 1) / r_alpha + (2 * R + s) / P - 2 / r_alpha)
-        over_r = np.divide(
-            1, R, out=np.zeros_like(R), where=R > 0
-        )  # at the centre there is no pull
-        Q = r_s / r_alpha
-        slope = (alpha - s) / r_alpha**2
+        p, q, push = lease.buffers.p, lease.buffers.q, lease.buffers.push
+        A_s, A_r = factors()
+        np.divide(H, A_r, out=A_r)
+        A_r *= alpha  # alpha h / D
+        np.divide(d - 1, A_s, out=A_s)
+        A_s += A_r  # (d-1) / q + alpha h / D
+        A_r += A_s
+        A_s *= H
+        A_s *= g_log_det
+        for factor in (H, H, -b, g_log_det):
+            A_r *= factor
         G = np.array(g_zK.T, dtype, order="C")
         g_z_ref = np.empty((K, d, n) if per_row else (K, d), dtype)
+        G_sum = G.sum(axis=1)
         for k in range(K - 1, -1, -1):
-            x = X[k]
-            p = np.einsum("dn,dn->n", x, G)
-            g_r[k] += p * slope[k]
-            g_s[k] += p / r_alpha[k]
-            g_alpha[k] -= p * Q[k] / r_alpha[k]
-            G_next = Q[k] * G
-            G_next += x * (g_r[k] * over_r[k])
-            G -= G_next
-            g_z_ref[k] = G if per_row else G.sum(axis=1)
-            G = G_next
-        g_log_alpha = g_alpha * alpha
-        g_beta = g_s * np.exp(-np.logaddexp(0, -beta))
+            x, r, h = X[k], R[k], H[k]
+            np.einsum("dn,dn->n", x, G, out=p)
+            p *= h
+            A_s[k] += p
+            p *= h
+            p *= b[k]
+            A_r[k] -= p
+            if per_row:
+                g_z_ref[k] = G
+            np.add(r, s[k], out=q)
+            q *= h
+            G *= q
+            np.divide(A_r[k], r, out=p)
+            np.multiply(x, p, out=push)
+            G += push
+            if per_row:
+                g_z_ref[k] -= G
+            else:
+                G_before, G_sum = G_sum, G.sum(axis=1)
+                np.subtract(G_before, G_sum, out=g_z_ref[k])
+        g_beta = A_s * np.exp(-np.logaddexp(0, -beta))
+        A_r *= R
+        A_r += s * A_s
+        g_log_alpha = -A_r
         if not per_row:
             g_log_alpha, g_beta = g_log_alpha.sum(axis=1), g_beta.sum(axis=1)
         g_params = {"z_ref": g_z_ref, "log_alpha": g_log_alpha, "beta": g_beta}
         return {name: rows_first(g, per_row) for name, g in g_params.items()}, G.T
 
-    return z.T, log_det, pullback
+    return z.T.copy(order="K"), log_det, pullback
 
 
 # ----------------------------------------------------------------------------------- coupling
@@ -350,7 +395,7 @@ def coupling(params: dict, z0: Array, affine: bool, mixing: Array) -> tuple[Arra
         np.dot(mixing[k], mixed, out=Z[k + 1])
 
     def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
-        g_params = {name: np.empty_like(value) for name, value in params.items()}
+        g_params = {name: np.empty(value.shape, dtype) for name, value in params.items()}
         G, slope, buffer = np.array(g_zK.T, dtype, order="C"), lease.buffers.slope, lease.buffers.g
         for k in range(K - 1, -1, -1):
             G = np.dot(mixing[k].T, G)
