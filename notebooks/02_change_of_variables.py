@@ -306,6 +306,7 @@ total = checks.total_mass(lambda z: planar_layer(**plane, z=z)[1], (-3.0, 3.0), 
 boundary = area(planar_layer(**plane, z=square([-3.0, -3.0], 6.0, 20_000))[0])
 np.testing.assert_allclose(total, boundary, rtol=1e-6)
 print(f"area 36.00 becomes {total:.2f}, and the boundary encloses {boundary:.2f}")
+assert 3.7 < area(planar_layer(**plane, z=square([0.0, -0.5], 0.5))[0]) / 0.5**2 < 4
 swap = Permute([1, 0])
 assert np.isclose(np.linalg.det(swap.forward({}, np.eye(2))), -1)
 assert np.all(swap.forward_and_log_det({}, np.ones((3, 2)))[1] == 0)
@@ -353,7 +354,7 @@ show(fig, alt=alt, caption=caption)
 #
 # In code we keep logarithms, $\ln q_1(z_1) = \ln q_0(z_0) - \ln\lvert\det J\rvert$, because a product of many small numbers underflows and a sum does not.
 #
-# In five dimensions no grid can confirm that the mass is 1, but the log-determinant itself can be checked at any point. There are three routes to it that share no code: the formula, the whole Jacobian by autodiff ([`log_det_by_autodiff`](../nflib_min/checks.py), $D$ reverse passes and a determinant), and the whole Jacobian by central differences, $\partial f/\partial z_i \approx [f(z + \epsilon e_i) - f(z - \epsilon e_i)] / 2\epsilon$.
+# A grid in five dimensions would need too many points to confirm that the mass is 1, but the log-determinant itself can be checked at any point. There are three routes to it that share no code: the formula, the whole Jacobian by autodiff ([`log_det_by_autodiff`](../nflib_min/checks.py), $D$ reverse passes and a determinant), and the whole Jacobian by central differences, $\partial f/\partial z_i \approx [f(z + \epsilon e_i) - f(z - \epsilon e_i)] / 2\epsilon$.
 
 # %%
 rng = np.random.default_rng(2)
@@ -642,14 +643,14 @@ assert c > -1 and abs(mass - 1) < 1e-6
 print(f"after constrain: w.u = {c:.3f}, mass {mass:.4f}")
 
 # %% [markdown]
-# **Symptom:** a round trip that does not come home, a mass other than 1, a bound above $\ln Z$, while every local check passes. **Cure:** keep $w^\top u > -1$. The next notebook looks at this constraint more closely, since as printed it has a side effect.
+# **Symptom:** a round trip that does not come home, a mass other than 1, a bound above $\ln Z$ (by 0.89 nats here), while every local check passes. **Cure:** keep $w^\top u > -1$. The next notebook looks at this constraint more closely, since as printed it has a side effect.
 #
 # ## What to remember
 #
 # - Mass is conserved; density is mass per volume; so $\ln q_1(z_1) = \ln q_0(z_0) - \ln\lvert\det J\rvert$.
 # - Forward form for samples, inverse-function form for given points; both contain $q_0(z_0)$.
 # - Integrate: a lost factor, a wrong sign and a fold all show in the mass.
-# - Local checks (formula, autodiff, differences) prove a log-determinant; only a round trip or the total mass proves that a map is one-to-one.
+# - Local checks (formula, autodiff, differences) prove a log-determinant; that a map is one-to-one shows in round trips and in the total mass.
 # - A rank-one change of the identity has the determinant $1 + u^\top\psi$: $O(D)$ instead of $O(D^3)$.
 # - Averages of the point need no determinant; the entropy needs the mean log-determinant.
 #
@@ -672,7 +673,7 @@ print(f"after constrain: w.u = {c:.3f}, mass {mass:.4f}")
 #
 # The planar map itself is `normflows.flows.Planar`, `pyro.distributions.transforms.Planar` and `flowjax.bijections.Planar`. With $h = \tanh$ none of the three inverts it at a point that it has not itself produced, so none can do what this notebook did most: integrate the density.
 #
-# Whatever you use, write the density in its convention, compare, and integrate. [`Inverse`](../nflib_min/bijections.py) turns our map into the second family's:
+# Whatever you use, write the density in its convention, compare, and integrate. [`Inverse`](../nflib_min/bijections.py) turns our map into the second family's. The cell also tries the wrong sign: the mass is then $E_{q_0}[\lvert\det J\rvert^2]$ instead of 1.
 
 # %%
 z1 = in_plane.sample(plane, 500, np.random.default_rng(6))
@@ -699,7 +700,7 @@ print(f"the two conventions agree; with the wrong sign the mass is {mass:.2f}")
 # ## References
 #
 # - D. J. Rezende and S. Mohamed (2015), *Variational inference with normalizing flows*, ICML, arXiv:1505.05770: the change of variables is eq. (5), averages without determinants eq. (8), the planar map and its determinant eqs (10)-(12), the radial map eq. (14), invertibility appendix A.
-# - G. Papamakarios, E. Nalisnick, D. J. Rezende, S. Mohamed and B. Lakshminarayanan (2021), *Normalizing flows for probabilistic modeling and inference*, JMLR 22: section 2.1 gives both forms, eqs (2) and (3), and section 3 why cheap determinants shape every architecture.
+# - G. Papamakarios, E. Nalisnick, D. J. Rezende, S. Mohamed and B. Lakshminarayanan (2021), *Normalizing flows for probabilistic modeling and inference*, JMLR 22: section 2.1 gives both forms, eqs (2) and (3), and section 3 how the need for cheap determinants shapes the architectures.
 # - E. G. Tabak and C. V. Turner (2013), *A family of nonparametric density estimation algorithms*, Communications on Pure and Applied Mathematics 66: where composed simple maps with tractable Jacobians come from.
-# - R. van den Berg, L. Hasenclever, J. M. Tomczak and M. Welling (2018), *Sylvester normalizing flows for variational inference*, UAI: planar maps of rank M by the identity of exercise 3.
+# - R. van den Berg, L. Hasenclever, J. M. Tomczak and M. Welling (2018), *Sylvester normalizing flows for variational inference*, UAI: layers that push along M directions at once, whose determinant is cheap because $\det(I_D + UV^\top) = \det(I_M + V^\top U)$; eq. (12) is the case M = 1.
 # - D. A. Harville (1997), *Matrix Algebra from a Statistician's Perspective*, Springer: chapter 18 proves the determinant of a matrix plus a low-rank one, of which the lemma behind eq. (12) is the simplest case.
