@@ -1,0 +1,626 @@
+"""Every law of a bijection, for every bijection; then what each small map promises by itself."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import grad, jacobian
+from autograd.test_util import check_grads
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nflib_min
+from nflib_min import (
+    Affine,
+    Bijection,
+    Chain,
+    Flow,
+    Inverse,
+    LowerAffine,
+    Orthogonal,
+    Permute,
+    Planar,
+    Radial,
+    StandardNormal,
+    checks,
+)
+from nflib_min.bijections import pullback_by_autograd
+from nflib_min.training import leaves, like
+from tests.laws import (
+    APPROXIMATE,
+    BIJECTIONS,
+    arrays_of,
+    cast,
+    copied,
+    dims,
+    lengths,
+    params_for,
+    points,
+    repeat_rows,
+    row_of,
+    scalar_of,
+    seeds,
+    weights_for,
+)
+
+every = pytest.mark.parametrize("name", BIJECTIONS)
+both_shapes = pytest.mark.parametrize("per_row", [False, True], ids=["global", "per row"])
+both_dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["f64", "f32"])
+N = 5  # rows of points in a test
+
+
+def example(name, dim=3, length=4, per_row=False, scale=0.5, seed=0, n=N, dtype=np.float64):
+    """A map, parameters away from its start, points, and incoming gradients."""
+    rng = np.random.default_rng(seed)
+    f = BIJECTIONS[name](dim, length)
+    params = params_for(f, rng, scale, n if per_row else None, dtype)
+    return f, params, points(f, rng, n, dtype=dtype), weights_for(f, rng, n, dtype)
+
+
+def everything(f, params, z, g):
+    """All arrays that the map gives: forward, inverse, and gradients by the pullback."""
+    zK, log_det, pullback = f.forward_with_pullback(params, z)
+    results = [*f.forward_and_log_det(params, z), *f.inverse_and_log_det(params, z), zK, log_det]
+    return results + arrays_of(*pullback(*g))
+
+
+def close(got, expected, tolerance=1e-10):
+    """Relative to 1 + the expected size; shapes and dtypes must be the same."""
+    assert len(got) == len(expected)
+    for a, b in zip(got, expected, strict=True):
+        assert a.shape == b.shape
+        assert np.max(np.abs(a - b) / (1 + np.abs(b)), initial=0.0) <= tolerance
+
+
+def test_no_bijection_is_forgotten():
+    def subclasses(kind):
+        return {kind}.union(*map(subclasses, kind.__subclasses__()))
+
+    def parts(f):
+        inner = [*getattr(f, "maps", []), *([f.bijection] if isinstance(f, Inverse) else [])]
+        return {type(f)}.union(*map(parts, inner))
+
+    public = {c for c in subclasses(Bijection) if c.__module__.startswith(nflib_min.__name__)}
+    tested = set().union(*(parts(make(2, 2)) for make in BIJECTIONS.values()))
+    assert tested == public - {Bijection}
+
+
+# --------------------------------------------------------------------------------------- the laws
+@every
+@both_shapes
+@given(seed=seeds, dim=dims, length=lengths, scale=st.sampled_from([0.1, 0.5, 1.0]))
+def test_inverse_and_log_det(name, per_row, seed, dim, length, scale):
+    """Round trip, and ln|det| of the two directions cancel, at any dimension and length."""
+    f, params, z, _ = example(name, dim, length, per_row, scale, seed)
+    tolerance = 100 * APPROXIMATE.get(name, 1e-9)
+    assert checks.round_trip_error(f, params, z) <= tolerance
+    assert checks.round_trip_error(Inverse(f), params, z) <= tolerance
+    assert checks.log_det_cancellation(f, params, z) <= tolerance
+
+
+@every
+@both_shapes
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_log_det_is_that_of_the_jacobian(name, per_row, dim):
+    f, params, z, _ = example(name, dim, per_row=per_row)
+    log_det = f.forward_and_log_det(params, z)[1]
+    tolerance = APPROXIMATE.get(name, 1e-10)
+    assert np.abs(log_det - checks.log_det_by_autodiff(f, params, z)).max() <= tolerance
+    assert np.abs(log_det - checks.log_det_by_differences(f, params, z)).max() <= 1e-5
+
+
+@every
+@both_shapes
+def test_batch_is_a_loop_over_rows(name, per_row):
+    f, params, z, g = example(name, per_row=per_row)
+    zK, log_det, pullback = f.forward_with_pullback(params, z)
+    g_params, g_z = pullback(*g)
+    sums = None
+    for i in range(N):
+        own = row_of(params, i) if per_row else params
+        zK_i, log_det_i, pullback_i = f.forward_with_pullback(own, z[i : i + 1])
+        g_own, g_z_i = pullback_i(g[0][i : i + 1], g[1][i : i + 1])
+        close([zK_i[0], log_det_i, g_z_i[0]], [zK[i], log_det[i : i + 1], g_z[i]])
+        if per_row:
+            close(arrays_of(g_own), arrays_of(row_of(g_params, i)))
+        else:
+            rows = arrays_of(g_own)
+            sums = rows if sums is None else [a + b for a, b in zip(sums, rows, strict=True)]
+    if not per_row:
+        close(sums, arrays_of(g_params))
+
+
+@every
+def test_equal_rows_are_a_global_set(name):
+    f, params, z, g = example(name)
+    rows = repeat_rows(params, N)
+    for method in (f.forward_and_log_det, f.inverse_and_log_det):
+        close(method(rows, z), method(params, z))
+    (g_rows, g_z), (g_params, g_z_too) = (
+        f.forward_with_pullback(p, z)[2](*g) for p in (rows, params)
+    )
+    close([g_z, *(a.sum(axis=0) for a in arrays_of(g_rows))], [g_z_too, *arrays_of(g_params)])
+
+
+@every
+@both_shapes
+@given(seed=seeds, dim=dims, length=lengths, scale=st.sampled_from([0.1, 1.0, 3.0]))
+def test_pullback_is_autograds_of_the_formula(name, per_row, seed, dim, length, scale):
+    f, params, z, _ = example(name, dim, length, per_row, scale, seed, n=3)
+    with np.errstate(over="ignore"):  # autograd divides by cosh^2, which may be inf
+        assert checks.pullback_error(f, params, z) <= 1e-7
+    if hasattr(f, "formula"):
+        close(f.forward_and_log_det(params, z), f.formula(params, z))
+
+
+@every
+@both_shapes
+def test_pullback_is_the_slope_by_differences(name, per_row):
+    """Along random directions in parameters and points together."""
+    f, params, z, g = example(name, per_row=per_row)
+    F = scalar_of(f, g)
+    g_params, g_z = f.forward_with_pullback(params, z)[2](*g)
+    rng = np.random.default_rng(1)
+    for _ in range(4):
+        step = like(params, (rng.standard_normal(p.shape) for _, p in leaves(params)))
+        dz = rng.standard_normal(z.shape)
+
+        def at(t, step=step, dz=dz):
+            pairs = zip(arrays_of(params), arrays_of(step), strict=True)
+            moved = like(params, (p + t * d for p, d in pairs))
+            return F(moved, z + t * dz)
+
+        # two central differences, combined so that their errors of order t^2 cancel
+        t = 1e-3
+        slope = (8 * (at(t) - at(-t)) - (at(2 * t) - at(-2 * t))) / (12 * t)
+        inner = zip(arrays_of(g_params), arrays_of(step), strict=True)
+        expected = sum((a * b).sum() for a, b in inner) + (g_z * dz).sum()
+        assert slope == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@every
+@both_shapes
+def test_autograd_differentiates_through_it_twice(name, per_row):
+    f, params, z, g = example(name, dim=2, length=2, per_row=per_row, n=2)
+    F = scalar_of(f, g)
+    check_grads(lambda z: F(params, z), modes=["rev"], order=2)(z)
+    if arrays_of(params):
+        check_grads(lambda p: F(p, z), modes=["rev"], order=2)(params)
+
+
+@every
+def test_autograd_uses_the_same_gradient_for_user_code(name):
+    f, params, z, g = example(name)
+    F = scalar_of(f, g)
+    g_params, g_z = f.forward_with_pullback(params, z)[2](*g)
+    close([grad(F, 1)(params, z)], [g_z])
+    if arrays_of(params):
+        close(arrays_of(grad(F)(params, z)), arrays_of(g_params))
+
+
+@every
+@both_shapes
+@both_dtypes
+@given(
+    seed=seeds,
+    dim=dims,
+    length=lengths,
+    scale=st.sampled_from([10.0, 100.0]),
+    far=st.sampled_from([1.0, 1e3, 1e6]),
+)
+def test_finite_far_out(name, per_row, dtype, seed, dim, length, scale, far):
+    """Parameters of size 10 to 100, points at up to a million: finite, and of the same dtype."""
+    f, params, z, g = example(name, dim, length, per_row, scale, seed, dtype=dtype)
+    with np.errstate(over="ignore"):
+        for array in everything(f, params, (far * z).astype(dtype), g):
+            assert array.dtype == dtype
+            assert np.isfinite(array).all()
+
+
+@every
+@both_shapes
+def test_float32_all_the_way(name, per_row):
+    """Single precision stays single, and agrees with double precision to its own."""
+    f, params, z, g = example(name, per_row=per_row, dtype=np.float32)
+    got = everything(f, params, z, g)
+    double = (cast(params, np.float64), z.astype(float), tuple(x.astype(float) for x in g))
+    assert {array.dtype for array in got} == {np.dtype(np.float32)}
+    close([a.astype(float) for a in got], everything(f, *double), 2e-3)
+    if not isinstance(f, Inverse):  # that one is traced, and autograd's own `where` makes doubles
+        assert grad(scalar_of(f, g), 1)(params, z).dtype == np.float32
+
+
+@every
+@both_shapes
+@pytest.mark.parametrize("dim", [1, 2])
+def test_the_density_integrates_to_one(name, per_row, dim):
+    """By quadrature through the true inverse: no sample and no log-det of the forward map."""
+    if name == "Leapfrog" and dim == 2:
+        dim = 1  # its points are (z, w): two columns for d = 1
+    f, params, _, _ = example(name, dim, length=2, scale=0.3)
+    flow = Flow(StandardNormal(f.dim), f)
+    cells = 300 if f.dim == 2 else 2000
+
+    def log_q(z):
+        return flow.log_prob(repeat_rows(params, len(z)) if per_row else params, z)
+
+    mass = checks.total_mass(log_q, limits=(-12.0, 12.0), points=cells, dim=f.dim)
+    assert mass == pytest.approx(1, abs=5e-5)  # a radial map's density has a cusp at its centre
+
+
+# ---------------------------------------------------------------- what belongs to whom
+@every
+@both_shapes
+def test_nothing_given_is_changed(name, per_row):
+    """Read-only arguments: a write anywhere in the library would raise."""
+    f, params, z, g = example(name, per_row=per_row)
+    expected = everything(f, params, z, g)
+    for array in arrays_of(params, z, list(g)):
+        array.setflags(write=False)
+    close(everything(f, params, z, g), expected, 0.0)
+
+
+@every
+@both_shapes
+def test_a_result_that_is_kept_never_changes(name, per_row):
+    f, params, z, g = example(name, per_row=per_row)
+    zK, log_det, pullback = f.forward_with_pullback(params, z)
+    kept = [*everything(f, params, z, g), zK, log_det, *arrays_of(*pullback(*g))]
+    before = copied(kept)
+    for seed in (1, 2):
+        _, other, elsewhere, g_other = example(name, per_row=per_row, seed=seed)
+        everything(f, other, elsewhere, g_other)
+        grad(scalar_of(f, g_other), 1)(other, elsewhere)
+    close(kept, before, 0.0)
+    close(arrays_of(*pullback(*g)), arrays_of(*f.forward_with_pullback(params, z)[2](*g)), 0.0)
+
+
+@every
+@both_shapes
+def test_writing_into_a_result_reaches_nothing_else(name, per_row):
+    f, params, z, g = example(name, per_row=per_row)
+    zK, log_det, pullback = f.forward_with_pullback(params, z)
+    expected = copied(arrays_of(*pullback(*g)))
+    given = copied(arrays_of(params, z, list(g)))
+    for array in [zK, log_det, *arrays_of(*pullback(*g))]:
+        array[...] = np.nan
+    close(arrays_of(*pullback(*g)), expected, 0.0)
+    close(arrays_of(params, z, list(g)), given, 0.0)
+
+
+@every
+@both_shapes
+def test_memory_layout_does_not_matter(name, per_row):
+    f, params, z, g = example(name, per_row=per_row)
+    expected = everything(f, params, z, g)
+
+    def strided(x):
+        spread = np.zeros([2 * size for size in x.shape])
+        spread[tuple(slice(None, None, 2) for _ in x.shape)] = x
+        return spread[tuple(slice(None, None, 2) for _ in x.shape)]
+
+    for layout in (np.asfortranarray, strided, lambda x: x[::-1].copy()[::-1]):
+        args = like([params, z, *g], (layout(x) for x in arrays_of(params, z, list(g))))
+        close(everything(f, args[0], args[1], args[2:]), expected, 1e-12)
+
+
+@every
+@both_shapes
+@pytest.mark.parametrize("n", [0, 1])
+def test_none_and_one_row(name, per_row, n):
+    f, params, z, g = example(name, per_row=per_row, n=n)
+    zK, log_det, pullback = f.forward_with_pullback(params, z)
+    g_params, g_z = pullback(*g)
+    assert zK.shape == g_z.shape == f.forward(params, z).shape == f.inverse(params, z).shape
+    assert zK.shape == (n, f.dim) and log_det.shape == (n,)
+    assert [a.shape for a in arrays_of(g_params)] == [a.shape for a in arrays_of(params)]
+    assert f.inverse_and_log_det(params, z)[1].shape == (n,)
+
+
+def test_long_batches_are_cut_into_pieces_without_a_seam():
+    f, params, z, _ = example("Planar", n=9001)
+    zK, log_det = f.forward_and_log_det(params, z)
+    rows = [f.forward_and_log_det(params, z[i : i + 1]) for i in (0, 4095, 4096, 8191, 8192, 9000)]
+    at = [0, 4095, 4096, 8191, 8192, 9000]
+    close(
+        [np.concatenate([r[0] for r in rows]), np.concatenate([r[1] for r in rows])],
+        [zK[at], log_det[at]],
+    )
+
+
+# ---------------------------------------------------------------------------- clear errors
+@every
+def test_errors_say_expected_and_got(name):
+    f, params, z, _ = example(name)
+    d = f.dim
+    wrong_points = [
+        (z[:, :-1], rf"expected an array of shape \(n, {d}\), got shape \(5, {d - 1}\)"),
+        (z[0], rf"expected an array of shape \(n, {d}\), got shape \({d},\)"),
+        (z.tolist(), rf"expected an array of shape \(n, {d}\), got a list"),
+        (z.astype(int), "expected floating point numbers, got dtype int64"),
+    ]
+    for bad in (np.nan, np.inf):
+        spoiled = z.copy()
+        spoiled[2, 1] = bad
+        wrong_points.append(
+            (spoiled, r"expected finite values, got 1 NaN or inf \(the first at index \(2, 1\)\)")
+        )
+    for method in (f.forward_and_log_det, f.inverse_and_log_det, f.forward_with_pullback):
+        for points_given, message in wrong_points:
+            with pytest.raises(ValueError, match=f"^z(0|K): {message}"):
+                method(params, points_given)
+
+
+@every
+@pytest.mark.parametrize(
+    "method", ["forward_and_log_det", "inverse_and_log_det", "forward_with_pullback"]
+)
+def test_errors_on_parameters_name_them(name, method):
+    f, params, z, _ = example(name)
+    call = getattr(f, method)
+    with pytest.raises(ValueError, match=r"params of .*: expected a (dict|list) with .*, got"):
+        call({"theta": np.zeros(2)}, z)
+    with pytest.raises(ValueError, match=r"params of .*: expected a (dict|list) with .*, got"):
+        call(np.zeros(2), z)
+    for i, (path, _) in enumerate(leaves(params)):
+        for spoil, message in (
+            (lambda p: np.full_like(p, np.nan), "expected finite values, got .* NaN or inf"),
+            (lambda p: np.zeros((7, *p.shape, 2)), r"expected shape .*, got shape \(7, "),
+        ):
+            arrays = arrays_of(params)
+            arrays[i] = spoil(arrays[i])
+            if not arrays[i].size:
+                continue  # a network of nothing in one dimension has no number to spoil
+            key = path.split("[")[-1].rstrip("]")  # the innermost name
+            with pytest.raises(ValueError, match=rf"params\[{key}\] of .*: {message}"):
+                call(like(params, iter(arrays)), z)
+
+
+@pytest.mark.parametrize("kind", [Affine, LowerAffine])
+@pytest.mark.parametrize("dim", [0, -1, 2.0, True, None])
+def test_dim_is_a_positive_whole_number(kind, dim):
+    with pytest.raises(ValueError, match=f"^dim: expected a whole number of at least 1, got {dim}"):
+        kind(dim)
+
+
+def test_the_contract_itself_does_nothing():
+    f = Bijection()
+    for call in (
+        lambda: f.init(np.random.default_rng(0)),
+        lambda: f.forward({}, np.zeros((1, 1))),
+        lambda: f.inverse({}, np.zeros((1, 1))),
+    ):
+        with pytest.raises(NotImplementedError):
+            call()
+
+
+def test_two_methods_are_enough():
+    """A reader's own map, with neither a pullback nor a formula, gets all the rest."""
+
+    class Sinh(Bijection):
+        dim = 2
+
+        def forward_and_log_det(self, params, z0):
+            zK = anp.sinh(params["slope"] * z0)
+            log_det = anp.log(params["slope"] * anp.cosh(params["slope"] * z0))
+            return zK, anp.sum(log_det, axis=1)
+
+        def inverse_and_log_det(self, params, zK):
+            z0 = anp.arcsinh(zK) / params["slope"]
+            return z0, -anp.sum(anp.log(params["slope"] * anp.sqrt(1 + zK**2)), axis=1)
+
+    z = points(Sinh(), np.random.default_rng(0), 4)
+    checks.check_bijection(Sinh(), {"slope": np.array(0.7)}, z)
+    flow = Flow(StandardNormal(2), Chain([Planar(2, 2), Sinh()]))
+    params = [flow.bijection.maps[0].init(np.random.default_rng(0)), {"slope": np.array(0.7)}]
+    checks.check_bijection(flow.bijection, params, z)
+
+
+# ------------------------------------------------------------------------------- the small maps
+@pytest.mark.parametrize("name", ["Affine", "LowerAffine", "Radial", "Permute"])
+def test_init_is_the_identity_or_nothing_learned(name):
+    f = BIJECTIONS[name](4, 3)
+    params, z = f.init(np.random.default_rng(0)), points(f, np.random.default_rng(1), N)
+    if name == "Permute":
+        assert params == {}
+    else:
+        close(f.forward_and_log_det(params, z), (z, np.zeros(N)), 1e-14)
+
+
+@every
+def test_init_is_near_the_identity(name):
+    """ln|det| is nearly 0, so that training starts from the base density."""
+    if name == "Planar, printed":
+        return  # it is not, and test_planar.py shows by how much
+    f = BIJECTIONS[name](2, 16)
+    z = points(f, np.random.default_rng(1), 1000)
+    log_det = f.forward_and_log_det(f.init(np.random.default_rng(0)), z)[1]
+    assert np.abs(log_det).max() < (4.0 if name == "Coupling, linear" else 0.5)
+
+
+def test_affine_is_a_mean_field_gaussian():
+    mean, log_scale = np.array([1.0, -2.0]), np.array([0.3, -0.7])
+    flow = Flow(StandardNormal(2), Affine(2))
+    z = np.random.default_rng(0).standard_normal((N, 2))
+    expected = -0.5 * ((z - mean) / np.exp(log_scale)) ** 2 - log_scale - 0.5 * np.log(2 * np.pi)
+    got = flow.log_prob({"mean": mean, "log_scale": log_scale}, z)
+    assert got == pytest.approx(expected.sum(axis=1), abs=1e-13)
+
+
+def test_lower_affine_is_a_full_rank_gaussian():
+    f, params, z, _ = example("LowerAffine", dim=4)
+    L = f.matrix(params)
+    assert np.array_equal(L, np.tril(L))
+    covariance = L @ L.T
+    centred = z - params["mean"]
+    square = np.sum(centred @ np.linalg.inv(covariance) * centred, axis=1)
+    expected = -0.5 * (square + np.linalg.slogdet(2 * np.pi * covariance)[1])
+    assert Flow(StandardNormal(4), f).log_prob(params, z) == pytest.approx(expected, abs=1e-11)
+
+
+def test_lower_affine_ignores_the_upper_part():
+    f, params, z, g = example("LowerAffine", dim=3)
+    other = copied(params)
+    other["lower"][np.triu_indices(3)] = 99.0
+    close(everything(f, other, z, g), everything(f, params, z, g), 0.0)
+    assert not np.triu(f.forward_with_pullback(other, z)[2](*g)[0]["lower"]).any()
+
+
+def test_lower_affine_inverts_scales_a_solver_calls_singular():
+    """Forward substitution divides by the diagonal alone; a pivot would bring in large rows."""
+    f = LowerAffine(3)
+    params = {
+        "mean": np.zeros(3),
+        "log_diag": np.array([-300.0, 0.0, -200.0]),
+        "lower": np.tril(np.full((3, 3), 50.0), -1),
+    }
+    z = np.array([[2.0, 3.0, 5.0]])
+    zK = f.forward(params, z)
+    got = f.inverse(params, zK)
+    assert got[0, :2] == pytest.approx(z[0, :2])
+    close([f.forward(params, got)], [zK], 1e-14)
+
+
+def test_permute_takes_the_coordinates_in_the_order_given():
+    assert Permute([2, 0, 1]).forward({}, np.array([[10.0, 20.0, 30.0]])).tolist() == [[30, 10, 20]]
+
+
+@pytest.mark.parametrize("order", [[0, 0], [1, 2], [0.5, 1.5]])
+def test_permute_refuses_what_is_no_permutation(order):
+    with pytest.raises(ValueError, match=r"^order: expected a permutation of 0\.\.1, got \["):
+        Permute(order)
+
+
+def test_permute_refuses_nothing():
+    with pytest.raises(ValueError, match=r"^dim: expected a whole number of at least 1, got 0"):
+        Permute([])
+
+
+def test_orthogonal_keeps_lengths_and_is_drawn_uniformly():
+    """A uniform Q in the plane turns e_1 by a uniform angle, and reflects half of the time."""
+    rng = np.random.default_rng(0)
+    Q = np.array([Orthogonal.random(2, rng).matrix for _ in range(4000)])
+    angle = np.arctan2(Q[:, 1, 0], Q[:, 0, 0])
+    # the mean of e^{i k angle} is 0 +- 1/sqrt(4000) for a uniform angle: five sigma is 0.08
+    for k in (1, 2, 3, 4):
+        assert abs(np.exp(1j * k * angle).mean()) < 0.08
+    assert abs(np.sign(np.linalg.det(Q)).mean()) < 0.08
+
+
+@pytest.mark.parametrize(
+    "matrix, message",
+    [
+        (np.ones((2, 2)), r"^matrix: expected Q Q\^T = I, got a largest deviation of 2"),
+        (np.ones((2, 3)), r"^matrix: expected shape \(\.\.\., d, d\), got shape \(2, 3\)"),
+        (np.full((2, 2), np.nan), r"^matrix: expected Q Q\^T = I, got a largest deviation of nan"),
+        (np.zeros((0, 0)), "^dim: expected a whole number of at least 1, got 0"),
+    ],
+)
+def test_orthogonal_refuses_other_matrices(matrix, message):
+    with pytest.raises(ValueError, match=message):
+        Orthogonal(matrix)
+
+
+def test_chain_applies_the_first_listed_first():
+    shift, double = Affine(1), Affine(1)
+    params = [
+        {"mean": np.array([1.0]), "log_scale": np.array([0.0])},
+        {"mean": np.array([0.0]), "log_scale": np.array([np.log(2.0)])},
+    ]
+    assert Chain([shift, double]).forward(params, np.zeros((1, 1))).item() == pytest.approx(2.0)
+
+
+def test_chain_adds_the_log_dets_of_its_maps():
+    f, params, z, _ = example("Chain")
+    total = 0.0
+    for part, p in zip(f.maps, params, strict=True):
+        z_next, term = part.forward_and_log_det(p, z)
+        z, total = z_next, total + term
+    _, _, z, _ = example("Chain")
+    assert np.array_equal(f.forward_and_log_det(params, z)[1], total)
+
+
+def test_a_planar_chain_is_the_planar_stack():
+    f, params, z, _ = example("Planar", length=3)
+    layers = Chain([Planar(3, 1)] * 3)
+    split = [{name: p[k : k + 1] for name, p in params.items()} for k in range(3)]
+    close(layers.forward_and_log_det(split, z), f.forward_and_log_det(params, z), 1e-13)
+
+
+def test_chain_refuses_maps_and_params_that_do_not_fit():
+    with pytest.raises(
+        ValueError, match=r"^maps: expected one or more maps of one dim, got dims \[2, 3\]"
+    ):
+        Chain([Affine(2), Affine(3)])
+    with pytest.raises(
+        ValueError, match=r"^maps: expected one or more maps of one dim, got dims \[\]"
+    ):
+        Chain([])
+    f = Chain([Affine(2), Planar(2, 1)])
+    params = f.init(np.random.default_rng(0))
+    with pytest.raises(
+        ValueError, match="a list with one entry for each of the 2 maps, got a list of length 1"
+    ):
+        f.forward(params[:1], np.zeros((1, 2)))
+    with pytest.raises(
+        ValueError, match=r"params of Affine\(2\): expected a dict with .*, got \['b', 'u', 'w'\]"
+    ):
+        f.forward(params[::-1], np.zeros((1, 2)))
+
+
+def test_params_of_another_bijection_are_refused():
+    params = Planar(2, 4).init(np.random.default_rng(0))
+    z = np.zeros((3, 2))
+    with pytest.raises(
+        ValueError,
+        match=r"expected a dict with \['beta', 'log_alpha', 'z_ref'\], got \['b', 'u', 'w'\]",
+    ):
+        Radial(2, 4).forward(params, z)
+    with pytest.raises(
+        ValueError,
+        match=r"params\['u'\] of Planar\(2, length=5\): expected shape \(5, 2\), or \(3, 5, 2\)"
+        r" in every leaf .*, got shape \(4, 2\)",
+    ):
+        Planar(2, 5).forward(params, z)
+    mixed = {**params, "b": np.zeros((3, 4))}
+    with pytest.raises(
+        ValueError, match=r"params\['b'\] of .*in every leaf for one set .* per row"
+    ):
+        Planar(2, 4).forward(mixed, z)
+
+
+def test_inverse_swaps_the_directions():
+    f, params, z, _ = example("Chain")
+    close(Inverse(f).forward_and_log_det(params, z), f.inverse_and_log_det(params, z), 0.0)
+    close(Inverse(Inverse(f)).forward_and_log_det(params, z), f.forward_and_log_det(params, z), 0.0)
+
+
+@every
+def test_repr_names_the_map_and_its_dim(name):
+    f = BIJECTIONS[name](3, 2)
+    assert repr(f).startswith(type(f).__name__) and any(c.isdigit() for c in repr(f))
+
+
+def test_third_derivatives_come_from_the_formula():
+    """call_written hands every derivative beyond the first to the plain formula."""
+    f, params, z, _ = example("Planar", dim=1, length=2, n=1)
+
+    def F(t, forward):
+        return forward(params, t * z)[1][0]
+
+    def third(forward):
+        return grad(grad(grad(F)))(0.7, forward)
+
+    assert third(f.forward_and_log_det) == pytest.approx(third(f.formula), rel=1e-12)
+    hessian = jacobian(jacobian(lambda z: f.forward_and_log_det(params, z)[1][0]))(z)
+    expected = jacobian(jacobian(lambda z: f.formula(params, z)[1][0]))(z)
+    assert hessian == pytest.approx(expected, rel=1e-12)
+
+
+def test_pullback_by_autograd_of_any_traceable_map():
+    _, _, pullback = pullback_by_autograd(
+        lambda params, z: (params["a"] * z, anp.log(params["a"]) * anp.ones(len(z))),
+        {"a": np.array(2.0)},
+        np.ones((3, 1)),
+    )
+    g_params, g_z = pullback(np.ones((3, 1)), np.ones(3))
+    assert g_params["a"] == pytest.approx(3 + 3 / 2) and g_z.tolist() == [[2.0]] * 3
