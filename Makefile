@@ -14,7 +14,6 @@ export IPYTHONDIR := $(root)/build/ipython
 export JUPYTER_CONFIG_DIR := $(root)/build/jupyter/config
 export JUPYTER_DATA_DIR := $(root)/build/jupyter/data
 export JUPYTER_RUNTIME_DIR := $(root)/build/jupyter/runtime
-export RUFF_CACHE_DIR := $(root)/build/ruff
 export npm_config_cache := $(root)/build/cache/npm
 # Small stacks of layers want one thread: BLAS threads on a busy machine cost far more than they give.
 export OPENBLAS_NUM_THREADS := 1
@@ -28,6 +27,7 @@ help:  ## list the verbs
 	@grep -E '^[a-z]+:.*  ## ' Makefile | sed -E 's/^([a-z]+):.*  ## (.*)/make \1\t\2/' | expand -t 16
 
 setup: .venv/.ready  ## make .venv from the hash-pinned requirements (reused while they stay the same)
+	@mkdir -p "$(TMPDIR)"
 
 .venv/.ready: requirements/test.txt tools/setup.sh
 	@tools/setup.sh .venv requirements/test.txt
@@ -47,6 +47,7 @@ notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even whe
 	@$(python) -m tools.notebooks sync $(if $(all),--all)
 
 lab: .venv-lab/.ready  ## open JupyterLab on the notebooks
+	@mkdir -p "$(TMPDIR)"
 	@.venv-lab/bin/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(lab)
 

@@ -159,7 +159,7 @@ def test_the_locks_fit_pyproject_on_every_python(group):
         ("autograd==1", "autograd==0", "Python 3.10: autograd==0"),
         ("tqdm==", "tqdn==", "Python 3.10: 0 pins of tqdm"),
         ("sha256:", "md5:", "no sha256 hash"),
-        ("# This", "--extra-index-url x\n# This", "not portable"),
+        ("# This", "--find-links x\n# This", "not portable"),
         ("# This", "# https://somewhere\n# This", "not portable"),
         ("# This", "-e .\n# This", "not portable"),
     ],

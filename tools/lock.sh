@@ -7,5 +7,5 @@ unset PIP_FIND_LINKS PIP_INDEX_URL PIP_EXTRA_INDEX_URL
 for group in test lab; do
     uv pip compile pyproject.toml --group "$group" --output-file "requirements/$group.txt" \
         --upgrade --universal --python-version 3.10 --generate-hashes --no-annotate \
-        --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
+        --custom-compile-command "make lock" --quiet
 done
