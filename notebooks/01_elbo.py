@@ -137,11 +137,11 @@ plotting.show(fig, alt=alt, caption=caption)
 # <a id="eq-2"></a>
 #
 # $$
-# \ln p_\theta(x) = \ln \int \frac{q_\phi(z \mid x)}{q_\phi(z \mid x)}\, p_\theta(x \mid z)\, p(z)\, dz = \ln \mathbb{E}_{q}[w(z)], \qquad w(z) = \frac{p_\theta(x, z)}{q_\phi(z \mid x)} \tag{2}
+# \ln p_\theta(x) = \ln \int \frac{q_\phi(z \mid x)}{q_\phi(z \mid x)}\, p_\theta(x \mid z)\, p(z)\, dz \tag{2}
 # $$
 #
 # - $q_\phi(z \mid x)$: the approximate posterior, one that we can draw from and evaluate;
-# - $w(z)$: the importance weight of a draw $z \sim q$. (The paper stops at the first equality; the weight is our name for the ratio.)
+# - $w(z) = p_\theta(x \mid z)\, p(z) / q_\phi(z \mid x)$: the importance weight of a draw $z \sim q$, a name we give to what multiplies the upper $q$. The right side is $\ln \mathbb{E}_q[w(z)]$.
 #
 # The logarithm is concave, so by Jensen's inequality $\ln \mathbb{E}[w] \ge \mathbb{E}[\ln w]$: the friend's number is the larger, and they are equal only if $w$ does not vary. Write $\ln w$ as $\ln p(x \mid z) + \ln p(z) - \ln q$, put the last two together, and there is the bound that the whole paper stands on:
 #
@@ -291,7 +291,7 @@ plotting.show(fig, alt=alt, caption=caption)
 #
 # ## What do independent Gaussians lose to correlation?
 #
-# The cheapest $q$ treats the coordinates as independent, $q(z) = \prod_i N(z_i;\, \mu_i, \sigma_i^2)$; it is called *mean-field*. On the clock the posterior is Gaussian, so all that stands between $q$ and the truth is the correlation.
+# The cheapest $q$ treats the coordinates as independent, $q(z) = \prod_i N(z_i;\, \mu_i, \sigma_i^2)$; it is called *mean-field*. (The paper calls its $q_0$ diagonal and once writes $\sigma^2 I$ for it; we take one $\sigma_i$ for each coordinate.) On the clock the posterior is Gaussian, so all that stands between $q$ and the truth is the correlation.
 #
 # > **Predict.** Each error has variance $5/9$ under the posterior. Does the best independent $q$ have more, the same, or less?
 #
@@ -323,8 +323,8 @@ assert onp.allclose(onp.exp(2 * narrow["log_scale"]), 1 / 5, atol=1e-4)
 print(f"the clock: gap {gap:.4f} nats, variances {onp.exp(2 * narrow['log_scale']).round(3)}")
 for rho in (0.5, 0.9, 0.99, 0.999):
     p = targets.Gaussian(onp.zeros(2), onp.array([[1.0, rho], [rho, 1.0]]))
-    assert abs(p.mean_field_gap() + 0.5 * onp.log(1 - rho**2)) < 1e-10
     sd = p.precision[0, 0] ** -0.5
+    assert sd < 1 and abs(p.mean_field_gap() + 0.5 * onp.log(1 - rho**2)) < 1e-10
     print(f"correlation {rho:<5}: gap {p.mean_field_gap():.3f} nats, {sd:.3f} of the true sd")
 
 # %% [markdown]
@@ -364,18 +364,19 @@ assert abs(gaps["shifted"] - 0.9024) < 1e-4 and abs(gaps["centred"] - 3.2013) < 
 one_arc, centred = runs["shifted"].params, runs["centred"].params
 for shift in onp.array([[0.1, 0.0], [-0.1, 0.0], [0.0, 0.1], [0.0, -0.1]]):
     assert F({**centred, "mean": centred["mean"] + shift}) > F(centred)
+    assert F({**centred, "log_scale": centred["log_scale"] + shift}) > F(centred)
 zK = independent.bijection.forward(one_arc, z0)
 tilt = onp.sum(weight * u1.log_density_and_grad(zK)[1][:, 1] * z0[:, 0])  # -dF/dL_21
 assert abs(tilt) < 1e-4
 
 # %% [markdown]
-# The best independent Gaussian sits on one arc and misses 0.9024 nats. The prediction accounts for most of it: where $q$ lives, $p$ is half of the density of its arc alone, so a perfect fit of one arc still costs $\ln 2 \approx 0.693$. The remaining $0.209$ is the bend. The centred one, with 3.2013 nats, is a stationary point too: its gradient is zero, and in fact it is a local minimum, so an optimiser that starts there stays there. Nor does a full matrix help the better one: the derivative of $F$ with respect to a tilt is zero by symmetry.
+# The best independent Gaussian sits on one arc (either will do) and misses 0.9024 nats. The answer to the prediction, $\ln 2$, is most of that: where $q$ lives, $p$ is half of the density of its arc alone, so even a perfect fit of one arc costs $\ln 2 \approx 0.693$. The remaining $0.209$ is the arc's bend. The centred one, with 3.2013 nats, is a stationary point too: its gradient is zero, and in fact it is a local minimum, so an optimiser that starts there stays there. Nor does a full matrix help the better one: the derivative of $F$ with respect to a tilt is zero by symmetry.
 #
 # **On two equal modes the best independent Gaussian keeps one: $\ln 2$ nats for the lost mode, plus what the bend costs. A poor start can end in a local minimum that costs far more, and the loss curve does not say so.**
 #
 # ## What if the divergence is turned round?
 #
-# > **Predict.** [(N1)](#eq-N1) minimises $D_{\mathrm{KL}}[q \Vert p]$. If we could minimise $D_{\mathrm{KL}}[p \Vert q]$ instead, would $q$ still sit on one arc?
+# > **Predict.** Raising the ELBO lowers $D_{\mathrm{KL}}[q \Vert p]$. If we could minimise $D_{\mathrm{KL}}[p \Vert q]$ instead, would $q$ still sit on one arc?
 #
 # $D_{\mathrm{KL}}[q \Vert p] = \mathbb{E}_q[\ln q - \ln p]$ asks only where $q$ is: a draw of $q$ where $p$ is tiny is punished, a region that $q$ never visits is not. This direction is called *reverse*, and it is the one the ELBO gives us. The *forward* $D_{\mathrm{KL}}[p \Vert q] = \mathbb{E}_p[\ln p - \ln q]$ asks where $p$ is. It needs draws from $p$, which is why variational inference has to do without; $U_1$ has a sampler, so here we may look. For independent Gaussians its minimum has the means and variances of $p$ itself.
 
@@ -412,7 +413,7 @@ caption = "Solid: best reverse KL, inside the target. Dotted: best forward KL, o
 plotting.show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
-# The two directions fail in opposite ways. The reverse optimum is too narrow or loses a mode; asked by the forward divergence, the one-arc $q$ costs over 25 nats, because it all but rules out half of the truth. The forward optimum covers everything and puts mass where there is none, into the hole of the ring. On the clock both optima cost the same 0.511 nats, each in its own direction.
+# The two directions fail in opposite ways. The reverse optimum is too narrow or loses a mode; measured by the forward divergence, the one-arc $q$ costs over 25 nats, because it all but rules out half of the truth. The forward optimum covers everything and puts mass where there is none, into the hole of the ring. On the clock both optima cost the same 0.511 nats, each in its own direction.
 #
 # **Reverse KL, the one the ELBO minimises, prefers a $q$ inside $p$: overconfident, blind to modes it never visits. Forward KL prefers a $q$ over all of $p$. Neither makes the family richer.**
 #
@@ -473,7 +474,7 @@ right.set(xlabel="draws averaged", ylabel="estimate", xscale="log", ylim=(-12, 2
 right.legend(frameon=False, loc="lower right")
 alt = """Left, gradients from single draws: the score function's spread over 200 units, the \
 reparameterised ones stay near 8. Right, running means: the score function's wanders far longer."""
-caption = "Two unbiased estimators of one gradient: grey dotted (N3), green (N4)."
+caption = "One gradient, two unbiased estimators: the score function (grey) is far noisier."
 plotting.show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
@@ -488,11 +489,11 @@ plotting.show(fig, alt=alt, caption=caption)
 # <a id="eq-N5"></a>
 #
 # $$
-# L_k = \mathbb{E}_{z_1, \dots, z_k \sim q}\Big[\ln \frac1k \sum_{i=1}^{k} w(z_i)\Big], \qquad \mathrm{ELBO} = L_1 \le L_2 \le \dots \le \ln p(x) \tag{N5}
+# L_k = \mathbb{E}_{z_1, \dots, z_k \sim q}\Big[\ln \frac1k \sum_{i=1}^{k} w(z_i)\Big] \tag{N5}
 # $$
 #
 # - $k$: draws averaged inside the logarithm;
-# - $L_k$: the importance-weighted bound. It tends to $\ln p(x)$ as $k$ grows, if $q$ leaves no region of the posterior out.
+# - $L_k$: the importance-weighted bound, $\mathrm{ELBO} = L_1 \le L_2 \le \dots \le \ln p(x)$. It tends to $\ln p(x)$ as $k$ grows, if $q$ leaves no region of the posterior out.
 #
 # > **Predict.** The narrow $q$ has the better ELBO on the clock, the wide one the worse. Which of the two will have the better $L_{1000}$? And where will the one-arc $q$ be on $U_1$?
 #
@@ -534,7 +535,7 @@ plotting.show(fig, alt=alt, caption=caption)
 #
 # **The importance-weighted bound climbs to $\ln Z$, quickly if $q$ covers the posterior, slowly if its tails are too thin, and not in practice if a mode is out of reach. Draws do not replace a richer $q$.**
 #
-# ## Why is the best q out of reach?
+# ## Why is the best $q$ out of reach?
 #
 # By [(N1)](#eq-N1) the bound is tight for one $q$ only: $q(z) = p(z \mid x)$. What keeps independent Gaussians from being it can be read off second derivatives. For any independent $q$, $\ln q$ is a sum of functions of one coordinate each, so
 #
@@ -626,23 +627,23 @@ print("not attempted" if given is None else [*hits, "expected (ln w_i - b_i) * s
 # %% [markdown]
 # ## Break it: what does a forgotten constant do?
 #
-# Constants do not change gradients, so it is tempting to drop them. Here $\ln q$ loses its $-\tfrac d2 \ln 2\pi$. Training would go exactly as before, to the same $q$; what breaks is the number it reports.
+# Constants do not change gradients, so it is tempting to drop them. Here the clock's prior loses its $-\tfrac d2 \ln 2\pi$. Training would go exactly as before, to the same narrow $q$; what breaks is the number it reports.
 
 # %%
-q = runs["shifted"].params
-zK, log_q = independent.sample_and_log_prob(q, 10_000, onp.random.default_rng(0))
-careless = log_q + onp.log(2 * onp.pi)  # d/2 ln 2 pi with d = 2: "only a constant"
+z, log_q = independent.sample_and_log_prob(narrow, 10_000, onp.random.default_rng(0))
+careless = model.log_likelihood(z) - 0.5 * onp.sum(z**2, axis=1)  # "constants do not matter"
 try:
-    checks.evidence_gap(u1.log_density(zK) - careless, u1.log_normalizer)
+    checks.evidence_gap(careless - log_q, log_px)
+    raise RuntimeError("the check let a bound above the evidence pass")
 except AssertionError as error:
     print(error)
 
 # %% [markdown]
-# Symptom: a bound above $\ln Z$, here by $\ln 2\pi$ less the true gap of 0.9024. Where $\ln Z$ is unknown, the symptom is subtler: two models, or two approximations, are compared by bounds that differ by forgotten constants. Cure: keep every normaliser, in $\ln q$, in the prior and in the likelihood, and try the code first on a model whose $\ln Z$ is known.
+# Symptom: a bound above $\ln p(x)$, here by $\ln 2\pi$ less the true gap of 0.511. Where $\ln p(x)$ is unknown there is no alarm, and two models are compared by numbers that differ by a forgotten constant. Dropped from $\ln q$ instead, the same constant makes the bound too low, and no inequality will tell. Cure: keep every normaliser, and try the code first on a model whose evidence is known.
 #
 # ## What to remember
 #
-# - $\ln p(x) = \mathrm{ELBO} + D_{\mathrm{KL}}[q(z) \Vert p(z \mid x)]$, exactly. The bound is tight for the exact posterior and for nothing else.
+# - The ELBO in three forms: $\mathbb{E}_q[\ln p(x, z) - \ln q(z)]$, for computing; $\mathbb{E}_q[\ln p(x \mid z)] - D_{\mathrm{KL}}[q \Vert p(z)]$, for reading; $\ln p(x) - D_{\mathrm{KL}}[q \Vert p(z \mid x)]$, for knowing what is lost. The bound is tight for the exact posterior and for nothing else.
 # - The loss is $F = -\mathrm{ELBO} \ge -\ln Z$. Its sign means nothing for continuous data; draw the $\ln Z$ line when it is known.
 # - The ELBO minimises the reverse divergence: $q$ stays inside $p$, too narrow, on one mode.
 # - Independent Gaussians lose $-\tfrac12 \ln(1 - \rho^2)$ nats to a correlation, and at least about $\ln 2$ to a second mode of equal mass far from the first.
