@@ -16,12 +16,19 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("notebooks", nargs="+", metavar="NOTEBOOK.ipynb")
-    add("--out", required=True, metavar="SITE", help="the site's folder: _posts/ and assets/ go in it")
+    add(
+        "--out",
+        required=True,
+        metavar="SITE",
+        help="the site's folder: _posts/ and assets/ go in it",
+    )
     add("--html", action="store_true", help="single HTML pages instead of posts")
     add("--date", help="YYYY-MM-DD, instead of the notebooks' own")
     add("--repository", help="address of the repository, for links to notebooks and files")
     add("--ref", help="tag or branch in these links (HEAD)")
-    add("--figure-include", help="the theme's include for figures (found in SITE, or figure.liquid)")
+    add(
+        "--figure-include", help="the theme's include for figures (found in SITE, or figure.liquid)"
+    )
     add("--allow-errors", action="store_true", help="publish cells that ended with an error")
     options = vars(parser.parse_args(arguments))
     given = {key: value for key, value in options.items() if value}

@@ -23,7 +23,18 @@ from nbformat import NotebookNode
 from traitlets import Bool, Dict, Unicode, default
 
 from . import tex
-from .markdown import Cell, Figure, Html, Kramdown, Surroundings, code, highlighted, parse, raw_html
+from .markdown import (
+    Cell,
+    Figure,
+    Html,
+    Kramdown,
+    Surroundings,
+    code,
+    highlighted,
+    html_output,
+    parse,
+    raw_html,
+)
 from .markdown import slug as heading_slug
 
 log = logging.getLogger("blog")
@@ -72,7 +83,13 @@ IMAGES = {
     "image/svg+xml": "svg",
     "image/webp": "webp",
 }
-MEDIA = {**IMAGES, "video/webm": "webm", "video/mp4": "mp4", "audio/wav": "wav", "audio/mpeg": "mp3"}
+MEDIA = {
+    **IMAGES,
+    "video/webm": "webm",
+    "video/mp4": "mp4",
+    "audio/wav": "wav",
+    "audio/mpeg": "mp3",
+}
 # these carry their meaning in a program that the post would have to run
 PROGRAMS = (
     "application/javascript",
@@ -85,7 +102,7 @@ BLOCKED = {
     r"\beval\s*\(|new\s+Function\s*\(": "eval",
     r"<(?:object|embed)\b": "an <object> or <embed>",
     r"<(?:script|iframe)[^>]*\bsrc\s*=\s*[\"']?(?:data:|http:)": "a data: or http: script or frame",
-    r"\brequirejs\b|\brequire\s*\(\s*\[|\bJupyter\.|\bgoogle\.colab\b": "a script that needs Jupyter",
+    r"\brequirejs\b|\brequire\s*\(\s*\[|\bJupyter\.": "a script that needs Jupyter",
 }
 
 _CALLS = 0x100000  # characters of the second private plane stand for pieces of Liquid
@@ -161,6 +178,7 @@ class Reader:
         for index, cell in enumerate(self.notebook.cells):
             if cell.cell_type == "markdown":
                 self.cells[index] = self._parse(index, cell.source)
+        self.where = self.path.name
         self.title = self._title()
         return Post(self._front_matter(), self.path.stem, self.slug, self.lang)
 
@@ -171,7 +189,9 @@ class Reader:
         self.around = Surroundings(
             link=self._link,
             image=self._image,
+            address=self.address,
             defined=self.defined,
+            wanted=self.wanted,
             shift=self._shift(self.title),
             title=self.title,
         )
@@ -295,13 +315,17 @@ class Reader:
             for output in cell.get("outputs", []):
                 for mime in ("text/markdown", "text/latex"):
                     if mime == _best(output):
-                        formulas += [(index, f) for f in self._parse(index, _text(output, mime)).formulas]
+                        formulas += [
+                            (index, f) for f in self._parse(index, _text(output, mime)).formulas
+                        ]
         self.defined = tex.definitions(f for _, f in formulas)
+        self.wanted = frozenset(name for _, f in formulas for name in tex.references(f.tex))
         seen: dict[str, int] = {}
         for index, formula in formulas:
             self._in_cell(index)
             try:
-                tex.check(tex.expand(formula.tex, self.defined), self.defined)
+                written = tex.expand(tex.numbered(formula, self.wanted), self.defined)
+                tex.check(written, self.defined)
             except tex.TexError as error:
                 self.refuse(str(error))
             for label in tex.labels(formula.tex):
@@ -377,7 +401,9 @@ class Reader:
         mime = _best(output)
         program = next((m for m in output.data if m in PROGRAMS or "widget" in m), None)
         if program and mime in (None, "text/plain"):
-            self.refuse(f"an output of type {program}, which needs a program the theme does not run")
+            self.refuse(
+                f"an output of type {program}, which needs a program the theme does not run"
+            )
         if mime is None:
             self.refuse(f"an output of type {', '.join(output.data)}, which no web page can show")
         text = _text(output, mime)
@@ -432,13 +458,10 @@ class Reader:
         for image in re.findall(r"<img\b[^>]*>", re.sub(r"(?s)<script.*?</script>", "", text)):
             if not re.search(r"\balt\s*=\s*(?:\"[^\"]*\S|'[^']*\S|[^\s\"'>])", image):
                 self.refuse("an HTML output with an image without alt text")
-        # mathematics in the output is what MathJax shows in Jupyter, too
         try:
-            source, formulas = tex.scan(text)
-            cell = Cell([], formulas, {})
-            text = Html(cell, self.around).html(source)
-        except tex.TexError:
-            pass
+            text = html_output(text, self.around)
+        except tex.TexError as error:
+            self.refuse(f"an HTML output: {error}")
         return self._raw_html(f'<div class="output-html">\n{text.strip()}\n</div>')
 
     # --- files and addresses
@@ -451,6 +474,9 @@ class Reader:
         return path
 
     def address(self, path: str) -> str:
+        """Where a page finds this file of the site; an address of another site is left alone."""
+        if path not in self.files:
+            return path
         if self.html:
             mime = next(m for m, ending in MEDIA.items() if path.endswith("." + ending))
             data = base64.b64encode(self.files[path]).decode()
@@ -467,7 +493,7 @@ class Reader:
     def _image(self, src: str, alt: str) -> str:
         if not alt.strip():
             self.refuse(f"a figure without alt text: {src[:60]}")
-        if re.match(r"(?:https?:)?//", src):
+        if re.match(r"https?://|/", src):
             return src
         data = re.match(r"data:([\w+/.-]+);base64,(.*)", src, re.S)
         if data and data[1] in IMAGES:
@@ -479,7 +505,7 @@ class Reader:
             if mime is None or not file.is_file():
                 self.refuse(f"an image file is expected beside the notebook, got {src}")
             src = self._store(file.read_bytes(), mime)
-        return self.address(src)
+        return src
 
     def _link(self, url: str) -> str:
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|//|/", url):
@@ -535,29 +561,30 @@ class Reader:
     def _solutions(self) -> dict[int, list[Block]]:
         """Solutions by the cell that they follow: the last code cell of their exercise."""
         solutions = _solutions_of(self.path)
+        if solutions is None:
+            return {}
         out: dict[int, list[Block]] = {}
-        number, last = None, None
-        after: dict[str, int] = {}
+        number, after = None, {}
         for index, cell in enumerate(self.notebook.cells):
             tags = cell.metadata.get("tags", [])
             if cell.cell_type == "markdown":
-                match = re.search(r"(?m)^#{2,6}\s+(?:Exercise|연습\s?문제)\s+(\d+)", cell.source)
-                number = match[1] if match else number
+                # the number in the nearest heading above, whatever the language calls an exercise
+                headings = re.findall(r"(?m)^#{2,6}\s+\D*?(\d+)", cell.source)
+                number = headings[-1] if headings else number
             elif number and ("exercise" in tags or "check" in tags):
                 after[number] = index
         for number, last in after.items():
-            if number not in solutions:
-                self._in_cell(last)
-                self.refuse(f"exercise {number} has no solution in solutions.py")
             self._in_cell(last)
+            if number not in solutions:
+                self.refuse(f"exercise {number} has no solution in solutions.py")
             out[last] = [Block("solution", solutions[number], "python", number=number)]
         return out
 
 
-def _solutions_of(path: Path) -> dict[str, str]:
+def _solutions_of(path: Path) -> dict[str, str] | None:
     """The solutions beside a notebook (or one folder up): {notebook: {exercise: source}}.
 
-    The dictionary is read as a literal, so that no code of a foreign notebook is run.
+    None without such a file.  The dictionary is read as a literal: no foreign code is run.
     """
     for folder in (path.parent, path.parent.parent):
         file = folder / "solutions.py"
@@ -567,9 +594,8 @@ def _solutions_of(path: Path) -> dict[str, str]:
             value = getattr(node, "value", None)
             if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(value, ast.Dict):
                 table = ast.literal_eval(value)
-                if path.stem in table:
-                    return {str(k): v.strip("\n") for k, v in table[path.stem].items()}
-    return {}
+                return {str(k): v.strip("\n") for k, v in table.get(path.stem, {}).items()}
+    return None
 
 
 def _opening(node):

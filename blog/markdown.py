@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import isMdAsciiPunct, isPunctChar, isWhiteSpace
@@ -60,8 +60,9 @@ def _emphasis(state: StateInline, silent: bool) -> bool:
         not punct(before) or space_after or punct(after) or _is_cjk(after)
     )
     if marker == "_":
-        opens, closes = opens and (not closes or punct(before)), closes and (
-            not opens or punct(after)
+        opens, closes = (
+            opens and (not closes or punct(before)),
+            closes and (not opens or punct(after)),
         )
     for _ in range(end - start):
         token = state.push("text", "", 0)
@@ -149,15 +150,17 @@ class Surroundings:
     """What the notebook around a cell decides: where links and images lead, macros, headings."""
 
     link: Callable[[str], str]
-    image: Callable[[str, str], str]
+    image: Callable[[str, str], str]  # source and alt text to a path in the site, or an address
+    address: Callable[[str], str] = str  # that path as an address
     defined: frozenset[str] = frozenset()
+    wanted: frozenset[str] = frozenset()  # labels that some formula refers to
     shift: int = 0
     title: Token | None = None  # the heading that the theme prints itself
     prefix: str = ""
     ids: Counter = field(default_factory=Counter)
 
     def tex(self, formula: Math) -> str:
-        text = tex.expand(formula.tex, self.defined)
+        text = tex.expand(tex.numbered(formula, self.wanted), self.defined)
         # what is trimmed later must not leave a lone backslash behind
         return text + " {}" if re.search(r"(?<!\\)(?:\\\\)*\\$", text) else text
 
@@ -176,11 +179,9 @@ def is_title(node: SyntaxTreeNode, around: Surroundings) -> bool:
 _MATHJAX_READS = re.compile(r"\\(?=[()\[\]\\$]|begin\b|end\b|(?:eq)?ref\b)")
 _RAW_TAGS = {"code", "kbd", "samp", "var", "pre", "script", "style", "math", "textarea", "option"}
 _VOID_TAGS = {"br", "img", "hr", "wbr", "input", "source"}
-_SPAN_TAGS = {
-    *("a abbr acronym b bdo big cite del dfn em font i ins label mark q s small span strong".split()),
-    *("strike sub sup tt u".split()),
-    *_VOID_TAGS,
-}
+_SPAN_TAGS = _VOID_TAGS | set(
+    "a abbr b bdo big cite del dfn em font i ins label mark q s small span strike strong sub sup tt u".split()
+)
 
 
 def escape(text: str) -> str:
@@ -377,7 +378,9 @@ class Kramdown:
 
     def _list(self, node: SyntaxTreeNode, marker: Callable[[int], str]) -> str:
         tight = all(
-            child.hidden for item in node.children for child in item.children
+            child.hidden
+            for item in node.children
+            for child in item.children
             if child.type == "paragraph"
         )
         items = []
@@ -406,7 +409,9 @@ class Kramdown:
             for part in node.children
             for row in part.children
         ]
-        styles = [str(cell.attrs.get("style", "")) for cell in node.children[0].children[0].children]
+        styles = [
+            str(cell.attrs.get("style", "")) for cell in node.children[0].children[0].children
+        ]
         rule = {"text-align:left": ":--", "text-align:right": "--:", "text-align:center": ":-:"}
         rows.insert(1, [rule.get(style, "---") for style in styles])
         return "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -414,9 +419,11 @@ class Kramdown:
     def _cell(self, node: SyntaxTreeNode) -> str:
         text = self._inline(node.children[0].children if node.children else [])
         # a row of nothing but dashes or equal signs would be a rule
-        return re.sub(r"[-=]", lambda m: f"&#{ord(m[0])};", text) if re.fullmatch(
-            r"[-+:=\\\s]+", text
-        ) else text
+        return (
+            re.sub(r"[-=]", lambda m: f"&#{ord(m[0])};", text)
+            if re.fullmatch(r"[-+:=\\\s]+", text)
+            else text
+        )
 
     def _footnote_block(self, node: SyntaxTreeNode) -> str:
         notes = []
@@ -467,7 +474,8 @@ class Kramdown:
             return f"[{text}]({url}{title})"
         if node.type == "image":
             alt = self.cell.plain(node) or self.cell.restore(node.content)
-            url = _url(self.around.image(self.cell.restore(str(node.attrs["src"])), alt))
+            path = self.around.image(self.cell.restore(str(node.attrs["src"])), alt)
+            url = _url(self.around.address(path))
             return f"![{escape(alt)}]({url})"
         if node.type == "html_inline":
             return self.cell.restore(node.content).replace("\n", " ")
@@ -556,7 +564,9 @@ class _Renderer(RendererHTML):
         return env["writer"].text(tokens[index].content)
 
     def code_inline(self, tokens, index, options, env):
-        return f"<code>{html.escape(env['writer'].cell.restore(tokens[index].content), False)}</code>"
+        return (
+            f"<code>{html.escape(env['writer'].cell.restore(tokens[index].content), False)}</code>"
+        )
 
     def fence(self, tokens, index, options, env):
         token = tokens[index]
@@ -575,8 +585,8 @@ class _Renderer(RendererHTML):
     def image(self, tokens, index, options, env):
         writer, token = env["writer"], tokens[index]
         alt = writer.cell.restore(token.content)
-        url = writer.around.image(writer.cell.restore(str(token.attrs["src"])), alt)
-        return f'<img src="{url}" alt="{html.escape(alt)}">'
+        path = writer.around.image(writer.cell.restore(str(token.attrs["src"])), alt)
+        return f'<img src="{writer.around.address(path)}" alt="{html.escape(alt)}">'
 
     def link_open(self, tokens, index, options, env):
         writer, token = env["writer"], tokens[index]
@@ -633,17 +643,19 @@ class Html:
         return "".join(out) + _html_text(text[at:])
 
     def html(self, content: str) -> str:
-        """Raw HTML: formulas between the tags are typeset, in tags and code they are text."""
-        pieces = re.split(r"(<(script|style|pre|code|textarea)\b.*?</\2\s*>|<[^>]*>)", content,
-                          flags=re.S | re.I)
+        """Raw HTML of a Markdown cell: formulas between the tags are typeset, elsewhere text."""
         out = []
-        for index in range(0, len(pieces), 3):
-            text = pieces[index]
-            out.append(
-                MARK.sub(lambda m: self._math(self.cell.formulas[ord(m[0]) - FIRST]), text)
-            )
-            if index + 1 < len(pieces):
-                out.append(self.cell.restore(pieces[index + 1]))
+        for piece, is_text in html_pieces(content):
+            if not is_text:
+                out.append(self.cell.restore(piece))
+                continue
+            at = 0
+            for mark in MARK.finditer(piece):
+                out.append(_no_dollar(piece[at : mark.start()]))
+                formula = self.cell.formulas[ord(mark[0]) - FIRST]
+                out.append(self._math(replace(formula, tex=html.unescape(formula.tex))))
+                at = mark.end()
+            out.append(_no_dollar(piece[at:]))
         return "".join(out)
 
     def _math(self, formula: Math) -> str:
@@ -651,6 +663,36 @@ class Html:
         if formula.display:
             return "\\[" + "\n".join(line for line in text.splitlines() if line.strip()) + "\\]"
         return rf"\({tex.one_line(text)}\)"
+
+
+def html_pieces(content: str) -> Iterator[tuple[str, bool]]:
+    """The pieces of HTML in order, and whether each is text that MathJax reads."""
+    tags = r"(<(script|style|pre|code|textarea)\b.*?</\2\s*>|<!--.*?-->|<[^>]*>)"
+    pieces = re.split(tags, content, flags=re.S | re.I)
+    for index in range(0, len(pieces), 3):
+        yield pieces[index], True
+        if index + 1 < len(pieces):
+            yield pieces[index + 1], False
+
+
+def html_output(content: str, around: Surroundings) -> str:
+    """An HTML output whose formulas, as Jupyter finds them, are in a form for any MathJax.
+
+    Raises TexError for mathematics that MathJax would print in red.
+    """
+    out = []
+    for piece, is_text in html_pieces(content):
+        if is_text and ("$" in piece or "\\begin" in piece):
+            text, formulas = tex.scan(html.unescape(piece), markdown=False)
+            for formula in formulas:
+                tex.check(around.tex(formula), around.defined)
+            piece = Html(Cell([], formulas, {}), around).html(html.escape(text, quote=False))
+        out.append(piece)
+    return "".join(out)
+
+
+def _no_dollar(text: str) -> str:
+    return re.sub(r"(?<!\\)\$", r"\\$", text)
 
 
 def _html_text(text: str) -> str:

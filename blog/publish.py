@@ -31,12 +31,12 @@ def publish(
             options["figure_include"] = old.name
     exporter = (PageExporter if html else AlFolioExporter)(**options)
     nodes = [nbformat.read(path, as_version=4) for path in paths]
-    heads = [
-        Reader(node, path, exporter).head() for node, path in zip(nodes, paths, strict=True)
-    ]
+    heads = [Reader(node, path, exporter).head() for node, path in zip(nodes, paths, strict=True)]
     for slug, count in Counter(head.slug for head in heads).items():
         if count > 1:
-            names = ", ".join(str(p.name) for p, h in zip(paths, heads, strict=True) if h.slug == slug)
+            names = ", ".join(
+                str(p.name) for p, h in zip(paths, heads, strict=True) if h.slug == slug
+            )
             raise Refused(f"{names}: two posts with the slug {slug!r}; give one a slug of its own")
     for path, head in zip(paths, heads, strict=True):
         for other in [] if html else out.glob(f"_posts/*-{head.slug}.md"):

@@ -41,11 +41,13 @@ _RAW = re.compile(r"<(script|style|pre|code|textarea)\b[^>]*>.*?</\1\s*>", re.S 
 _AUTOLINK = re.compile(r"<[A-Za-z][A-Za-z0-9+.-]+:[^\s<>]*>")
 _BEGIN = re.compile(r"\\begin\{([A-Za-z]+\*?)\}")
 _REFERENCE = re.compile(r"\\(?:eq)?ref\{[^{}\n]*\}")
+# "costs $5 and the density $q$", "$5와 $q$": an amount and words, not a formula
+_MONEY = re.compile(r"\d[\d,.]*\s*(?:[\uac00-\ud7a3]|[A-Za-z]{2,}\s(?:[^\\_^={}]*\s)?$)")
 _BLANK = re.compile(r"\n[ \t]*\n")
 
 
-def scan(source: str) -> tuple[str, list[Math]]:
-    """Replace each formula of a Markdown source by one private character.
+def scan(source: str, markdown: bool = True) -> tuple[str, list[Math]]:
+    """Replace each formula of a Markdown source (or of plain text) by one private character.
 
     Found are `$..$` (not across a blank line, not closed before a digit: "$5 and $10" is money),
     `$$..$$`, `\\\\(..\\\\)`, `\\\\[..\\\\]`, a bare environment `\\begin{..}..\\end{..}` and a bare
@@ -54,18 +56,18 @@ def scan(source: str) -> tuple[str, list[Math]]:
 
     >>> text, found = scan("the density $q(z)$ and `$HOME`")
     >>> found[0].tex, len(text)
-    ('q(z)', 26)
+    ('q(z)', 25)
     """
     if MARK.search(source):
         raise TexError("a private-use character (U+F0000 and above), which marks formulas here")
     out: list[str] = []
     found: list[Math] = []
-    code = _code_blocks(source)
+    code = _code_blocks(source) if markdown else {}
     at = 0
     while at < len(source):
         hit = None if at in code else _formula(source, at, code)
         if hit is None:
-            stop = code.get(at) or _skip(source, at)
+            stop = code.get(at) or _skip(source, at, markdown)
             out.append(source[at:stop])
         else:
             tex, display, stop = hit
@@ -78,19 +80,21 @@ def scan(source: str) -> tuple[str, list[Math]]:
 def _code_blocks(source: str) -> dict[int, int]:
     """Where each fenced or indented code block begins, and where it ends."""
     starts = [0, *(match.end() for match in re.finditer("\n", source)), len(source)]
-    blocks = [t for t in MarkdownIt("commonmark").parse(source) if t.type in ("fence", "code_block")]
+    blocks = [
+        t for t in MarkdownIt("commonmark").parse(source) if t.type in ("fence", "code_block")
+    ]
     return {starts[t.map[0]]: starts[min(t.map[1], len(starts) - 1)] for t in blocks}
 
 
-def _skip(source: str, at: int) -> int:
+def _skip(source: str, at: int, markdown: bool) -> int:
     """End of the piece of text or code that begins here and holds no mathematics."""
     char = source[at]
     if char == "\\":
         return min(at + 2, len(source))
-    if char == "`":
+    if markdown and char == "`":
         span = _CODE.match(source, at)
         return span.end() if span else re.compile("`+").match(source, at).end()
-    if char == "<":
+    if markdown and char == "<":
         for pattern in (_RAW, _TAG, _AUTOLINK):
             if tag := pattern.match(source, at):
                 return tag.end()
@@ -146,6 +150,8 @@ def _closing(source: str, at: int, mark: str, code: dict[int, int]) -> int | Non
                     break  # `$a$$b$`: a display begins here, so the single dollar was text
                 at += 2
                 continue
+            if inline and depth == 0 and _MONEY.match(source[start:at]):
+                return None
             money = inline and source[at + 1 : at + 2].isdigit()
             if source[start:at].strip() and not money:
                 if depth == 0:
@@ -264,6 +270,29 @@ def references(tex: str) -> list[str]:
     return re.findall(r"\\(?:eq)?ref\s*\{([^{}]*)\}", tex)
 
 
+_NUMBERED = re.compile(
+    r"\\begin\{(?:equation|align|gather|multline|flalign|alignat|eqnarray)\}|\\tag\b"
+)
+_STARRED = re.compile(r"\\begin\{(?:equation|align|gather|multline|flalign|alignat|eqnarray)\*\}")
+
+
+def numbered(formula: Math, wanted: frozenset[str]) -> str:
+    """The TeX of a formula, in an `equation` if a wanted label in it has no number to give.
+
+    MathJax prints ??? for a reference to an equation without a number, and `$$..\\label{a}..$$` has
+    none.  Raises TexError where no number can be given: inline, or in a starred environment.
+
+    >>> numbered(Math(r"x \\label{a}", True, ""), frozenset("a"))
+    '\\\\begin{equation}\\nx \\\\label{a}\\n\\\\end{equation}'
+    """
+    bare = wanted.intersection(labels(formula.tex))
+    if not bare or _NUMBERED.search(formula.tex):
+        return formula.tex
+    if not formula.display or _STARRED.search(formula.tex):
+        raise TexError(f"a reference to {min(bare)!r}, whose formula has no number to refer to")
+    return f"\\begin{{equation}}\n{formula.tex}\n\\end{{equation}}"
+
+
 # --- macros that MathJax lacks ------------------------------------------------------------------
 
 
@@ -276,14 +305,24 @@ def _derivative(symbol: str) -> Callable[[str | None, list[str]], str]:
     return expand
 
 
+def _fence(side: str) -> Callable[[str | None, list[str]], str]:
+    def expand(_: str | None, args: list[str]) -> str:
+        # around a mere letter MathJax's \\left would draw bars smaller than the usual ones
+        tall = re.search(r"\\(?:[dt]?frac|sum|prod|int|begin|sqrt|binom)", args[0])
+        left, right = (r"\left", r"\right") if tall else ("", "")
+        return rf"{left}\l{side} {args[0]} {right}\r{side} "
+
+    return expand
+
+
 # name: (least and greatest number of arguments, expansion of the optional one and the others);
 # an argument after the first must be in braces, as \pdv{x} and \pdv{f}{x} are both in use
 _MACROS: dict[str, tuple[int, int, Callable[[str | None, list[str]], str]]] = {
     "pdv": (1, 2, _derivative(r"\partial")),
     "dv": (1, 2, _derivative(r"\mathrm{d}")),
     "bm": (1, 1, lambda _, a: rf"\boldsymbol{{{a[0]}}}"),
-    "norm": (1, 1, lambda _, a: rf"\left\Vert {a[0]}\right\Vert "),
-    "abs": (1, 1, lambda _, a: rf"\left\vert {a[0]}\right\vert "),
+    "norm": (1, 1, _fence("Vert")),
+    "abs": (1, 1, _fence("vert")),
     "argmax": (0, 0, lambda _, a: r"\operatorname*{arg\,max}"),
     "argmin": (0, 0, lambda _, a: r"\operatorname*{arg\,min}"),
     "coloneqq": (0, 0, lambda _, a: r"\mathrel{:=}"),
@@ -300,7 +339,7 @@ def expand(tex: str, defined: frozenset[str] = frozenset()) -> str:
     A macro that the notebook defines itself (`defined`) is left alone.
 
     >>> expand(r"\\det\\pdv{f}{z} \\coloneqq \\norm{x}")
-    '\\\\det\\\\frac{\\\\partial f}{\\\\partial z} \\\\mathrel{:=} \\\\left\\\\Vert x\\\\right\\\\Vert '
+    '\\\\det\\\\frac{\\\\partial f}{\\\\partial z} \\\\mathrel{:=} \\\\lVert x \\\\rVert '
     """
     out, at = [], 0
     while match := re.compile(r"\\(?:[A-Za-z]+\*?|.)", re.S).search(tex, at):
@@ -371,6 +410,4 @@ def without_pipes(tex: str) -> str | None:
         return tex
     if _TEXT.search(tex) or re.search(r"\\begin\{(?:\w*array|subarray)\}", tex):
         return None
-    return re.sub(
-        r"\\\\|\\?\|", lambda m: {"|": r"\vert ", r"\|": r"\Vert "}.get(m[0], m[0]), tex
-    )
+    return re.sub(r"\\\\|\\?\|", lambda m: {"|": r"\vert ", r"\|": r"\Vert "}.get(m[0], m[0]), tex)

@@ -1,7 +1,7 @@
 """A site in the theme's configuration, built by Jekyll and looked at in a real browser.
 
 Needs Debian's jekyll, ruby-kramdown-parser-gfm, ruby-jekyll-toc, chromium and fonts-noto-cjk, npm
-for MathJax 3.2.2, and Playwright.  `missing()` names what is not there.
+for MathJax 3.2.2, and Playwright; `need()` says what is not there.
 """
 
 from __future__ import annotations
@@ -21,16 +21,21 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build"
 MATHJAX = "3.2.2"
-INTEGRITY = "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw=="
+INTEGRITY = (
+    "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw=="
+)
 THEMES = ("2023", "2026")
 
 # what the browser is asked of each page
 INSPECT = r"""
 async () => {
   await MathJax.startup.promise;
+  await document.fonts.ready;
   await Promise.all([...document.images].map(async image => {
     image.loading = 'eager';
     try { await image.decode(); } catch (error) { /* told by naturalWidth */ }
@@ -56,9 +61,10 @@ async () => {
       && [...item.typesetRoot.querySelectorAll('mjx-c')].some(c => /mjx-c3F/.test(c.className))
       ).map(item => item.math),
     text: texts.join('\n'),
+    content: content.textContent,
     html: content.innerHTML.replace(/<mjx-container[\s\S]*?<\/mjx-container>/g, '\u27e8math\u27e9'),
     images: [...document.images].map(i => [i.getAttribute('src'), i.naturalWidth, i.alt]),
-    dead: [...document.querySelectorAll('#markdown-content a[href^="#"], article a[href^="#"]')].map(
+    dead: [...content.querySelectorAll('a[href^="#"]')].map(
       a => decodeURIComponent(a.getAttribute('href').slice(1))).filter(id => id && !ids.has(id)),
     width: document.documentElement.scrollWidth,
     headings: [...content.querySelectorAll('h1,h2,h3,h4,h5,h6')].map(h => +h.tagName[1]),
@@ -68,12 +74,14 @@ async () => {
 """
 
 
-def missing() -> str:
-    """What is not installed here, in words; empty if everything is."""
-    tools = [tool for tool in ("jekyll", "chromium", "npm") if shutil.which(tool) is None]
-    if importlib.util.find_spec("playwright") is None:
-        tools.append("playwright (PyPI)")
-    return ", ".join(tools)
+def need(*tools: str) -> None:
+    """Skip the calling test, by name, where a tool is not installed; in CI that is a failure."""
+    gone = [tool for tool in tools if shutil.which(tool) is None]
+    if "chromium" in tools and importlib.util.find_spec("playwright") is None:
+        gone.append("playwright (PyPI)")
+    if gone:
+        why = f"not installed: {', '.join(gone)}"
+        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
 
 
 def mathjax() -> Path:
@@ -173,14 +181,12 @@ class Browser:
     def _note(self, text: str) -> None:
         self.console.append(text)
 
-    def look(self, url: str, *, width: int = 390, picture: Path | None = None) -> dict:
+    def look(self, url: str, width: int = 390) -> dict:
         """Open a page, wait for MathJax and tell what is there; see INSPECT."""
         self.console.clear()
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.goto(url, wait_until="load")
         seen = self.page.evaluate(INSPECT)
-        if picture:
-            self.page.screenshot(path=str(picture), full_page=True)
         return {**seen, "console": list(self.console)}
 
 

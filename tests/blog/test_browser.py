@@ -1,0 +1,180 @@
+"""Posts in the theme's two configurations, built by Jekyll and typeset by MathJax in Chromium."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+from nbformat.v4 import new_markdown_cell, new_notebook
+
+import blog
+from blog.tex import _mathjax_names
+from tests.blog import browser, foreign
+
+HERE = Path(__file__).parent
+CASES = {case["id"]: case for case in json.loads((HERE / "cases.json").read_text("utf-8"))}
+NOTEBOOKS = sorted(
+    path
+    for folder in ("", "ko")
+    for path in (HERE.parents[1] / "notebooks" / folder).glob("*.ipynb")
+)
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360606060"
+    "0000000500010d0a2db40000000049454e44ae426082"
+)
+
+
+def plain(tex: str) -> str:
+    """TeX up to what the post may say otherwise: bars, white space, display style, comments."""
+    tex = re.sub(r"\\vert(?![A-Za-z]) ?", "|", re.sub(r"\\Vert(?![A-Za-z]) ?", r"\\|", tex))
+    return re.sub(r"\s+", " ", tex.replace(r"\displaystyle ", "")).strip()
+
+
+class Theme:
+    """One configuration: the served site and a browser to look at it."""
+
+    def __init__(self, name: str, address: str, tab: browser.Browser) -> None:
+        self.name, self.address, self.tab = name, address, tab
+
+    def post(self, path: str) -> dict:
+        return self.tab.look(f"{self.address}/blog/{path}/")
+
+
+def export(site: Path, folder: Path) -> None:
+    """Every case, the foreign notebook and this project's own, exported into the site."""
+    (folder / "cases").mkdir(parents=True)
+    for case in CASES.values():
+        meta = {"post": {"title": case["id"], "date": "2026-01-02", "slug": case["id"]}}
+        node = new_notebook(cells=[new_markdown_cell(case["md"])], metadata=meta)
+        nbformat.write(node, folder / "cases" / f"{case['id']}.ipynb")
+    nbformat.write(foreign.notebook(), folder / "foreign.ipynb")
+    (site / "x.png").write_bytes(PIXEL)
+    blog.publish([*(folder / "cases").glob("*.ipynb"), folder / "foreign.ipynb"], site)
+    if NOTEBOOKS:
+        blog.publish(NOTEBOOKS, site, date="2026-01-04", repository="https://example.org/a/b")
+    (site / "oracle").mkdir()
+    for path in NOTEBOOKS:
+        body, _ = HTMLExporter(template_name="basic").from_filename(str(path))
+        (site / "oracle" / f"{path.parent.name}-{path.stem}.html").write_text(ORACLE % body)
+    blog.publish([folder / "foreign.ipynb"], site / "pages", html=True, mathjax=LOCAL)
+
+
+LOCAL = "/mathjax/es5/tex-mml-chtml.js"
+# the notebook as nbconvert shows it, with the delimiters that Jupyter gives to MathJax
+ORACLE = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
+<script>window.MathJax = { tex: { tags: 'ams', inlineMath: [['$', '$']] } };</script>
+<script defer src="/mathjax/es5/tex-mml-chtml.js"></script><article>%s</article>"""
+
+
+@pytest.fixture(scope="module", params=browser.THEMES)
+def theme(request, tmp_path_factory):
+    browser.need("jekyll", "chromium", "npm")
+    folder = tmp_path_factory.mktemp(request.param)
+    site = browser.new_site(folder / "site", request.param)
+    export(site, folder)
+    with browser.served(browser.build(site)) as address, browser.browser() as tab:
+        yield Theme(request.param, address, tab)
+
+
+def faults(seen: dict, known: str = "") -> dict:
+    """Everything on a page that should not be there; `known` is text that looks like TeX."""
+    text = seen["text"]
+    for piece in known.split("\0"):
+        text = text.replace(piece, "") if piece else text
+    found = {
+        "errors": seen["errors"],
+        "undefined macros": seen["undefined_macros"],
+        "unresolved references": seen["unresolved"],
+        "raw TeX": re.findall(r"\\[A-Za-z(\[].*|\$\$.*|\?\?\?", text),
+        "console": seen["console"],
+        "violations": seen["violations"],
+        "images": [image for image in seen["images"] if not image[1] or not image[2].strip()],
+        "dead links": seen["dead"],
+        "width": [seen["width"]] if seen["width"] > 390 else [],
+        "h1": [level for level in seen["headings"] if level < 2],
+    }
+    return {name: what for name, what in found.items() if what}
+
+
+def formulas(seen: dict) -> list[str]:
+    return [f"{kind}:{plain(tex)}" for kind, tex in seen["formulas"]]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_case(theme, case):
+    seen = theme.post(f"2026/{case['id']}")
+    comments = [re.sub(r"%[^\n]*\n", "\n", math[2:]) for math in case["math"]]
+    expected = [f"{m[:2]}{plain(c)}" for m, c in zip(case["math"], comments, strict=True)]
+    assert formulas(seen) == expected
+    for piece in case["has"]:
+        assert piece in seen["html"] or piece in seen["content"]
+    for piece in case["hasnot"]:
+        assert piece not in seen["html"]
+    assert faults(seen, "\0".join(case["has"])) == {}
+
+
+def test_foreign_notebook(theme):
+    seen = theme.post("2026/foreign")
+    assert formulas(seen) == [f"{kind}:{plain(tex)}" for kind, tex in foreign.FORMULAS]
+    assert faults(seen) == {}
+    assert seen["content"].count("{{ 3 }} | *3*") == 1
+    assert "{% for x in y %}{{ x }}{% endfor %}" in seen["content"]
+    assert "warning: 100%" not in seen["content"] and "100%" in seen["content"]
+    assert "값은 $5이고 $10이다. 템플릿 {{ page.title }}와 {% raw %}." in seen["content"]
+    alts = [alt for _, _, alt in seen["images"]]
+    assert alts.count('A parabola, "growing" <fast> 100%} {{ x }}') == 3
+    assert {"an attached plot", "작은 그림"} < set(alts)
+    assert [level for level in seen["headings"]] == [2, 2]
+    assert "남의 노트북" in seen["text"]
+
+
+def test_page_for_reading(theme):
+    seen = theme.tab.look(f"{theme.address}/pages/foreign.html")
+    assert formulas(seen)[-len(foreign.FORMULAS) :] == [
+        f"{kind}:{plain(tex)}" for kind, tex in foreign.FORMULAS
+    ]
+    found = faults(seen)
+    found.pop("h1")
+    assert found == {}
+    assert all(src.startswith("data:image/") for src, _, _ in seen["images"])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[f"{p.parent.name}-{p.stem}" for p in NOTEBOOKS])
+def test_own_notebook(theme, path):
+    """The post shows the formulas that Jupyter shows, found there by nbconvert and MathJax."""
+    node = nbformat.read(path, as_version=4)
+    lang = node.metadata.get("post", {}).get("lang", "en")
+    seen = theme.post(f"2026/{blog.exporter.default_slug(path.stem, lang)}")
+    oracle = theme.tab.look(f"{theme.address}/oracle/{path.parent.name}-{path.stem}.html")
+    assert len(seen["formulas"]) > 20
+    assert formulas(seen) == formulas(oracle)
+    assert faults(seen) == {}
+
+
+def test_figures_stand_on_white_in_light_and_dark(theme):
+    """One version of a figure serves both modes: its ground is white, whatever the page's is."""
+    for mode, page in (("", "rgb(255, 255, 255)"), ("?dark", "rgb(28, 28, 29)")):
+        theme.tab.look(f"{theme.address}/blog/2026/foreign/{mode}", width=900)
+        ground = "node => getComputedStyle(node).backgroundColor"
+        assert theme.tab.page.eval_on_selector("body", ground) == page
+        for image in theme.tab.page.query_selector_all("figure img"):
+            assert image.evaluate(ground) == "rgb(255, 255, 255)"
+
+
+def test_names_are_those_that_mathjax_knows(theme):
+    theme.post("2026/01-inline-korean")
+    commands, environments = theme.tab.page.evaluate(
+        """() => {
+          const handlers = MathJax.startup.document.inputJax[0].parseOptions.handlers;
+          const names = kinds => kinds.flatMap(kind => [...handlers.get(kind)._configuration]
+            .flatMap(entry => entry.item.map ? [...entry.item.map.keys()] : []));
+          return [names(['macro', 'delimiter']), names(['environment'])];
+        }"""
+    )
+    known = {name.lstrip("\\") for name in commands}
+    assert {name for name in known if name.isascii() and name.isalpha()} == _mathjax_names()[0]
+    assert set(environments) == _mathjax_names()[1]
