@@ -5,6 +5,14 @@
 #     language: python
 #     name: python3
 #   post:
+#     categories:
+#     - flows
+#     date: '2026-11-20'
+#     description: Mass balance on a line, areas in a plane, and a planar map whose
+#       determinant costs O(D)
+#     tags:
+#     - normalizing-flows
+#     - variational-inference
 #     title: Where does the determinant come from?
 # ---
 
