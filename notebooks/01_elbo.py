@@ -598,7 +598,7 @@ answer = None  # your turn
 hints = {"A": "A is above the floor of U1, -1.88: a negative loss alone is no bug"}
 hints["C"] = "C is positive, as it must be for discrete x: no bug"
 hints["E"] = "E is about densities per unit of pixel value, which may be large: no bug"
-said = sorted(set(str(answer).upper()))
+said = sorted({*"".join(answer or "").upper()})
 wrong = [hints.get(c, f"{c} is not on the list") for c in said if c not in "BD"]
 wrong += ["one more is below its floor: -1.88 on U1, 0 for discrete x"] * (not {*"BD"} <= {*said})
 print("not attempted" if answer is None else [*wrong, "correct"][0])
