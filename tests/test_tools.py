@@ -140,3 +140,11 @@ def test_a_write_that_is_interrupted_leaves_the_old_file_and_nothing_else(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         pairs.write(target, "new")
     assert files(tmp_path) == {"x.txt": b"old"}
+
+
+def test_an_interrupted_run_ends_its_kernels_and_does_not_wait_for_them(folder, capsys):
+    replace(folder / "02_two.md", "s = one + one", "import time; time.sleep(60); s = one + one")
+    results = notebooks.execute_all(pairs.sources(folder))
+    assert next(results).error == ""
+    results.close()
+    assert "DeadKernelError" in capsys.readouterr().out

@@ -43,8 +43,11 @@ class Result:
         return f"{self.source.stem:<28} {n:>3} cells {self.seconds:>7.1f} s  {verdict}"
 
 
-def execute(source: Path, cell_seconds: int = CELL_SECONDS) -> Result:
-    """Execute a notebook in a fresh kernel; an error is kept in the result, not raised."""
+def execute(source: Path, cell_seconds: int = CELL_SECONDS, clients: list | None = None) -> Result:
+    """Execute a notebook in a fresh kernel; an error is kept in the result, not raised.
+
+    The client is appended to `clients`, so that somebody else can end its kernel.
+    """
     notebook = pairs.read(source)
     client = NotebookClient(
         notebook,
@@ -55,6 +58,8 @@ def execute(source: Path, cell_seconds: int = CELL_SECONDS) -> Result:
         extra_arguments=["--log-level=ERROR"],  # else each kernel explains its loopback socket
         resources={"metadata": {"path": str(source.parent)}},
     )
+    if clients is not None:
+        clients.append(client)
     running = 0
 
     def started(cell, cell_index):
@@ -86,16 +91,23 @@ def indent(text: str) -> str:
 
 def execute_all(chosen: list[Path], cell_seconds: int = CELL_SECONDS, jobs: int = 2):
     """Execute notebooks `jobs` at a time; print each when it is done, yield them in order."""
+    clients: list[NotebookClient] = []
 
     def one(source: Path) -> Result:
-        result = execute(source, cell_seconds)
+        result = execute(source, cell_seconds, clients)
         report = [result.line(), *(f"  warning in {w}" for w in result.warnings)]
         report += [indent(f"{result.source.name}, {result.error}")] if result.error else []
         print("\n".join(report), flush=True)
         return result
 
     with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(one, chosen)
+        try:
+            yield from pool.map(one, chosen)
+        except BaseException:  # Ctrl-C does not reach the kernels, and the pool waits for them
+            for client in clients:
+                if client.km is not None and client.km.provisioner.process is not None:
+                    client.km.provisioner.process.kill()
+            raise
 
 
 # -- the verbs -----------------------------------------------------------------------------------
@@ -193,9 +205,13 @@ def main() -> int:
     verbs.add_parser("run", help="execute every notebook and write it as a page under build/")
     verbs.add_parser("check", help="list what is wrong with the committed notebooks")
     given = parser.parse_args()
-    if given.verb == "sync":
-        return sync(names=given.names, everything=given.all)
-    return run() if given.verb == "run" else check()
+    try:
+        if given.verb == "sync":
+            return sync(names=given.names, everything=given.all)
+        return run() if given.verb == "run" else check()
+    except KeyboardInterrupt:
+        print("\nInterrupted: what was finished is kept, the rest is as it was.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
