@@ -90,7 +90,7 @@ def square(ax: Axes, limits: tuple[float, float], title: str = "") -> None:
     ticks = [low, (low + high) / 2, high]
     ax.set_xticks(ticks)
     ax.set_yticks(ticks)
-    ax.set_xlabel("$z_1$", labelpad=-2)
+    ax.set_xlabel("$z_1$", labelpad=1)
     ax.set_ylabel("$z_2$", labelpad=-4)
 
 

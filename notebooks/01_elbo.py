@@ -5,6 +5,14 @@
 #     language: python
 #     name: python3
 #   post:
+#     categories:
+#     - flows
+#     date: '2026-11-19'
+#     description: The ELBO misses ln p(x) by exactly a KL divergence, and no independent
+#       Gaussian can close the gap
+#     tags:
+#     - normalizing-flows
+#     - variational-inference
 #     title: How good is a lower bound?
 # ---
 
