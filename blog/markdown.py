@@ -180,7 +180,8 @@ _MATHJAX_READS = re.compile(r"\\(?=[()\[\]\\$]|begin\b|end\b|(?:eq)?ref\b)")
 _RAW_TAGS = {"code", "kbd", "samp", "var", "pre", "script", "style", "math", "textarea", "option"}
 _VOID_TAGS = {"br", "img", "hr", "wbr", "input", "source"}
 _SPAN_TAGS = _VOID_TAGS | set(
-    "a abbr b bdo big cite del dfn em font i ins label mark q s small span strike strong sub sup tt u".split()
+    "a abbr b bdo big cite del dfn em font i ins label mark q s small span strike strong".split()
+    + "sub sup tt u".split()
 )
 
 
@@ -469,6 +470,8 @@ class Kramdown:
             text = self._inline(node.children)
             if not url:
                 return text
+            if text.startswith("^"):  # `[^` begins a footnote
+                text = "&#94;" + text[1:]
             title = str(node.attrs.get("title", ""))
             title = f' "{html.escape(title)}"' if title else ""
             return f"[{text}]({url}{title})"
