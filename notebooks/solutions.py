@@ -29,4 +29,16 @@ def log_det_radial(r, alpha, beta, d):
     return (d - 1) * np.log(across) + np.log(along)
 """,
     },
+    "04_infinitesimal_flows": {
+        1: """\
+def a_at(a0, c, t):
+    # d/dt sinh(a) = cosh(a) c tanh(a) = c sinh(a)
+    return onp.arcsinh(onp.exp(c * t) * onp.sinh(a0))
+""",
+        2: """\
+def quiet_velocity(z, t, s0):
+    variance = 1 + (s0**2 - 1) * onp.exp(-2 * t)
+    return -z + z / variance  # ln q_t = -z^2 / (2 variance) + const
+""",
+    },
 }
