@@ -189,8 +189,8 @@ def _reversals(dim: int, length: int) -> Array:
 
 
 def _mixing_order(dim: int, rng: onp.random.Generator) -> Array:
-    """A random permutation that moves something into z_B's place: never the identity if d > 1."""
-    order = rng.permutation(dim)
-    while dim > 1 and onp.array_equal(order, onp.arange(dim)):
+    """A random permutation that brings something from z_B to z_A's place, if d > 1."""
+    order, split = rng.permutation(dim), dim // 2
+    while dim > 1 and (order[:split] < split).all():
         order = rng.permutation(dim)
     return order

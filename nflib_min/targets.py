@@ -208,7 +208,7 @@ def _u1_and_grad(z: Array) -> tuple[Array, Array]:
     r = onp.sqrt(z1 * z1 + z2 * z2)
     t = onp.abs(z1 / 0.18)
     value = -3.125 * (r - 2) ** 2 - (z1 * z1 + 4) / 0.72 + t + onp.log1p(onp.exp(-2 * t))
-    pull = -6.25 * (r - 2) / onp.maximum(r, onp.finfo(z.dtype).tiny)
+    pull = -6.25 * (r - 2) / onp.maximum(r, onp.finfo(z.dtype).tiny ** 0.5)  # 0 at the origin
     g = onp.empty_like(z)
     g[:, 0] = pull * z1 + (2 * onp.tanh(z1 / 0.18) - z1) / 0.36
     g[:, 1] = pull * z2

@@ -52,7 +52,7 @@ def test_nice_preserves_volume_but_for_its_scaling(mixing):
 
 @pytest.mark.parametrize("mixing", ["permutation", "orthogonal"])
 def test_the_mixing_is_fixed_and_not_learned(mixing):
-    """Drawn once from the rng given: the same seed gives the same map, and params hold none of it."""
+    """Drawn once from the rng given: the same seed gives the same map; params hold none of it."""
     one, two, other = (nice(4, 3, np.random.default_rng(s), mixing, (5,)) for s in (0, 0, 1))
     params = one.init(np.random.default_rng(5))
     z = np.random.default_rng(6).standard_normal((4, 4))
@@ -64,7 +64,7 @@ def test_the_mixing_is_fixed_and_not_learned(mixing):
     "make",
     [
         lambda: real_nvp(4, 3, hidden=(5,)),
-        lambda: nice(4, 8, np.random.default_rng(1), hidden=(5,)),
+        lambda: nice(4, 12, np.random.default_rng(1), hidden=(5,)),
         lambda: nice(4, 3, np.random.default_rng(1), mixing="orthogonal", hidden=(5,)),
     ],
 )
@@ -89,6 +89,14 @@ def test_a_permuted_nice_never_leaves_the_same_half_at_rest():
         params, z = params_for(f, rng, 1.0), rng.standard_normal((1, 2))
         Q = f.forward(params, z + np.array([0.0, 1.0])) - f.forward(params, z)
         assert abs(Q[0, 0]) > 0.05 and abs(Q[0, 1]) < 1e-12
+
+
+@pytest.mark.parametrize("dim", [2, 3, 4, 7])
+def test_a_permutation_brings_something_new_to_rest(dim):
+    """Else the same half would move in both layers, and nothing would ever move the other."""
+    for seed in range(30):
+        Q = nice(dim, 1, np.random.default_rng(seed), hidden=()).maps[0].mixing[0]
+        assert Q[: dim // 2, dim // 2 :].any()
 
 
 def test_length_one_at_dim_one_is_a_shift_and_a_scale():
