@@ -1,4 +1,7 @@
-"""House style: one colour a role, warped grids, densities, traces, figures with alt text."""
+"""House style: one colour a role, warped grids, densities, traces, figures with alt text.
+
+The one file that needs matplotlib and IPython, which the notebooks' environment has.
+"""
 
 import io
 from collections.abc import Callable, Sequence
