@@ -12,6 +12,16 @@
 # # What happens when the flow gets infinitely long?
 #
 # Cut every layer into ever smaller steps and the stack turns into a differential equation: the sum of log-determinants becomes the integral of a trace, the invertibility constraint is no longer needed, and the sweep back through the layers becomes an equation that runs backwards in time.
+#
+# After this notebook you will be able to
+#
+# - turn a stack of layers into a differential equation, say how fast it converges, and track its density by a trace;
+# - read Langevin, Fokker-Planck and Hamiltonian dynamics as flows, and check each of them by a second route;
+# - train a flow of infinite length, and derive the adjoint equation that carries its gradient back.
+#
+# You need the change of variables of [notebook 02](02_change_of_variables.ipynb), the planar layer of [notebook 03](03_flow_composition.ipynb), and the idea of a differential equation $\dot z = f(z, t)$. It takes about 45 minutes to read and less than one to run. Previous: [How does a simple density become any density?](03_flow_composition.ipynb) This is the last of the four; the first is [How good is a lower bound?](01_elbo.ipynb)
+#
+# The first picture takes a planar layer whose $u$ and $w$ turn with a clock, and delivers its push $u$ in $K$ portions of $u / K$ each.
 
 # %% tags=["setup"]
 import autograd.numpy as np  # for what gets differentiated
@@ -67,14 +77,6 @@ show(
 
 
 # %% [markdown]
-# After this notebook you will be able to
-#
-# - turn a stack of layers into a differential equation, say how fast it converges, and track its density by a trace;
-# - read Langevin, Fokker-Planck and Hamiltonian dynamics as flows, and check each of them by a second route;
-# - train a flow of infinite length, and derive the adjoint equation that carries its gradient back.
-#
-# You need the change of variables of [notebook 02](02_change_of_variables.ipynb), the planar layer of [notebook 03](03_flow_composition.ipynb), and the idea of a differential equation $\dot z = f(z, t)$. It takes about 45 minutes to read and less than one to run. Previous: [How does a simple density become any density?](03_flow_composition.ipynb) This is the last of the four; the first is [How good is a lower bound?](01_elbo.ipynb)
-#
 # **Direction.** Forward runs with time, from $z_0$ at $t = 0$ to $z_1$ at $t = 1$: where a stack counts layers $k = 1, \dots, K$, we now read a clock, $t = k / K$. Every cloud of points starts as a Gaussian; from the fourth section on, its destination is the two-moon density $e^{-U_1} / Z$ of the paper's Table 1.
 #
 # | symbol | meaning | shape for n points |
@@ -100,7 +102,7 @@ show(
 # - $u(t), w(t), b(t)$ are smooth curves of parameters, so that neighbouring layers are alike;
 # - $\tfrac1K$ is the time that one layer takes.
 #
-# Subtract $z_{k-1}$, divide by $\tfrac1K$, and the left side is a difference quotient. What remains when $K \to \infty$ is an ordinary differential equation (ODE):
+# Subtract $z_{k-1}$, divide by $\tfrac1K$, and the left side is a difference quotient. What remains as $K \to \infty$ is an ordinary differential equation (ODE):
 #
 # <a id="eq-N2"></a>
 #
@@ -228,7 +230,7 @@ show(
 #
 # ## Can noise carry a density too?
 #
-# A velocity moves points along smooth paths. The paper's section 3.2 begins with a flow whose paths are not smooth at all, the Langevin stochastic differential equation (SDE):
+# A velocity moves points along smooth paths. The first example of the paper's section 3.2 is a flow whose paths are not smooth at all, the Langevin stochastic differential equation (SDE):
 #
 # <a id="eq-9"></a>
 #
@@ -335,7 +337,7 @@ show(
 #
 # > **Predict.** Put particles exactly where they should end, on 2,000 exact draws from $e^{-U_1}/Z$, and let them run for one unit of time: once with the drift $-\nabla U_1$, once with $+\nabla U_1$, which is what a log density in the place of $L$ would mean. How far from the origin are they afterwards?
 #
-# The second cell starts from a standard normal instead and watches the whole density arrive. The distance to the target, $\mathrm{KL}(q_t \Vert q_\infty)$, can only fall along the way, and on a grid we can follow it without any sampling. The rates of `fokker_planck_rates` are chosen such that the currents between neighbouring cells cancel exactly at $e^{-U_1}$: the grid comes to rest at the right density, not merely near it.
+# The first cell below tries both signs. The second starts from a standard normal instead and watches the whole density arrive. The distance to the target, $\mathrm{KL}(q_t \Vert q_\infty)$, can only fall along the way, and on a grid we can follow it without any sampling. The rates of `fokker_planck_rates` are chosen such that the currents between neighbouring cells cancel exactly at $e^{-U_1}$: the grid comes to rest at the right density, not merely near it.
 
 # %%
 def after(sign):
@@ -414,6 +416,7 @@ kinds, log_dets = {"leapfrog": Leapfrog, "Euler": EulerHamiltonian}, {}
 for name, kind in kinds.items():
     maps = [kind(force, 2, step_size=0.05, steps=steps) for steps in (10, 20, 40, 80)]
     log_dets[name] = onp.array([checks.log_det_by_autodiff(f, {}, zw) for f in maps])
+print("on the moons, leapfrog, |ln|det|| < 1e-12:", abs(log_dets["leapfrog"]).max() < 1e-12)
 print("on the moons, Euler, mean ln|det|:", ", ".join(f"{v.mean():.1f}" for v in log_dets["Euler"]))
 assert abs(log_dets["leapfrog"]).max() < 1e-12 and log_dets["Euler"].min() > 0.1
 
@@ -453,7 +456,10 @@ show(
 # <a id="eq-N9"></a>
 #
 # $$
-# f(z, t) = \sum_{m=1}^M u_m \tanh\big(w_m^\top z + b_m + a_m t\big), \qquad \operatorname{tr} \frac{\partial f}{\partial z} = \sum_{m=1}^M w_m^\top u_m \tanh'(\cdot) \tag{N9}
+# \begin{aligned}
+# f(z, t) &= \sum_{m=1}^M u_m \tanh\big(w_m^\top z + b_m + a_m t\big), \\
+# \operatorname{tr} \frac{\partial f}{\partial z} &= \sum_{m=1}^M w_m^\top u_m \tanh'\big(w_m^\top z + b_m + a_m t\big)
+# \end{aligned} \tag{N9}
 # $$
 #
 # - $u_m, w_m$ are vectors and $a_m, b_m$ numbers; $a_m t$ lets the velocity change with the clock.
@@ -489,7 +495,7 @@ for name, error in errors.items():
 #
 # ## How good is an infinitely long flow?
 #
-# Time to train one. Loss, optimiser and budget are those of [notebook 03](03_flow_composition.ipynb): the free energy (15) from [objectives.py](../nflib_min/objectives.py), minimised by `fit` from [training.py](../nflib_min/training.py), on $U_1$. Beside it stand two planar stacks with the same 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 8$ has 40. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
+# Time to train one. Loss and optimiser are those of [notebook 03](03_flow_composition.ipynb): the free energy, eq. (15) of the paper, from [objectives.py](../nflib_min/objectives.py), minimised by `fit` from [training.py](../nflib_min/training.py), on $U_1$ from [targets.py](../nflib_min/targets.py). Beside it stand two planar stacks with the same small budget, 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 8$ has 40. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
 #
 # > **Predict.** The paper claims that a flow of infinite length can reach any density (E8: it claims so for infinitesimal flows only, and indeed a stack of finitely many planar layers in a fixed dimension is limited). Will the ODE flow beat the stack of the same size here?
 
@@ -511,7 +517,7 @@ for name, nats in kls.items():
 assert max(kls["ODE, M = 32"] + kls["planar, K = 32"]) < 0.03 < min(kls["planar, K = 8"])
 
 # %% [markdown]
-# Level: both end between one and two hundredths of a nat, and none of the six fits is worse than 0.03, where the best single Gaussian is 0.90 away ([notebook 01](01_elbo.ipynb)). Being able to reach everything in principle does not make 32 planar velocities better than 32 planar layers. What the ODE gives is something else: no constraint on the parameters, an inverse that costs no more than the forward pass (the planar stack has to find 32 roots), and an accuracy that can be chosen *after* training. The next cell uses the last two: it evaluates the trained flow with 64 steps in place of 8, and its density on a grid through the inverse. After that, the flow is stopped on its way, since every $q_t$ is the density of some cloud.
+# No, they are level: the median of both is near 0.01 nats, and none of their six fits is worse than 0.03, where the best single Gaussian is 0.90 away ([notebook 01](01_elbo.ipynb)). Being able to reach everything in principle does not make 32 planar velocities better than 32 planar layers. What the ODE gives is something else: no constraint on the parameters, an inverse that costs no more than the forward pass (the planar stack has to find 32 roots), and an accuracy that can be chosen *after* training. The next cell uses the last two: it evaluates the trained flow with 64 steps in place of 8, and its density on a grid through the inverse. After that, the flow is stopped on its way, since every $q_t$ is the density of some cloud.
 
 # %%
 fine = Flow(StandardNormal(2), Chain([Affine(2), ODEFlow(2, width=32, steps=64)]))
