@@ -32,6 +32,7 @@ from .markdown import (
     code,
     highlighted,
     html_output,
+    html_pieces,
     parse,
     raw_html,
 )
@@ -357,7 +358,12 @@ class Reader:
         kind = cell.metadata.get("raw_mimetype", cell.metadata.get("format", ""))
         if kind == "text/html":
             return [self._raw_html(cell.source)]
-        return self._markdown(parse(cell.source)) if kind == "text/markdown" else []
+        if kind != "text/markdown":
+            return []
+        try:
+            return self._markdown(parse(cell.source))
+        except tex.TexError as error:
+            self.refuse(str(error))
 
     def _code(self, cell: NotebookNode) -> Block:
         info = self.notebook.metadata.get("language_info", {})
@@ -410,7 +416,7 @@ class Reader:
         if mime in IMAGES:
             return [self._figure(mime, text, output, cell, captions)]
         if mime == "text/html":
-            return [self._html(text)]
+            return [self._html(text, str(cell.metadata.get("alt", "")))]
         if mime in ("text/markdown", "text/latex"):
             if _bare_caption(text) in captions:
                 return []
@@ -430,13 +436,16 @@ class Reader:
         if caption:
             captions.add(_bare_caption(caption))
         try:
-            written = Html(parse(caption), self.around).inline() if caption else ""
+            cell = parse(caption)
+            for formula in cell.formulas:
+                tex.check(self.around.tex(formula), self.around.defined)
+            written = Html(cell, self.around).inline() if caption else ""
         except tex.TexError as error:
             self.refuse(f"caption: {error}")
         data = text.encode() if mime == "image/svg+xml" else _bytes(mime, text)
         return Block("figure", figure=Figure(self._store(data, mime), str(alt).strip(), written))
 
-    def _html(self, text: str) -> Block:
+    def _html(self, text: str, alt: str) -> Block:
         """An HTML output, its embedded media as files; refused if the theme would block it."""
 
         def extract(match: re.Match) -> str:
@@ -455,9 +464,19 @@ class Reader:
         for pattern, what in BLOCKED.items():
             if re.search(pattern, text, re.I):
                 self.refuse(f"an HTML output with {what}, which the theme's pages do not run")
-        for image in re.findall(r"<img\b[^>]*>", re.sub(r"(?s)<script.*?</script>", "", text)):
-            if not re.search(r"\balt\s*=\s*(?:\"[^\"]*\S|'[^']*\S|[^\s\"'>])", image):
+
+        def described(match: re.Match) -> str:
+            image = match[0]
+            if re.search(r"\balt\s*=\s*(?:\"[^\"]*\S|'[^']*\S|[^\s\"'>])", image):
+                return image
+            if not alt.strip():
                 self.refuse("an HTML output with an image without alt text")
+            return f'<img alt="{html.escape(alt)}"{image[4:]}'
+
+        text = "".join(
+            piece if is_text else re.sub(r"^<img\b.*", described, piece, flags=re.S | re.I)
+            for piece, is_text in html_pieces(text)
+        )
         try:
             text = html_output(text, self.around)
         except tex.TexError as error:
@@ -745,7 +764,11 @@ class PageExporter(AlFolioExporter):
 
 def _front_matter_text(meta: dict[str, Any]) -> str:
     """Front matter, one key a line; each value is JSON, which every YAML parser reads alike."""
-    return "\n".join(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in meta.items())
+    # the theme prints these two as HTML
+    written = {
+        k: v.replace("<", "&lt;") if k in ("title", "description") else v for k, v in meta.items()
+    }
+    return "\n".join(f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in written.items())
 
 
 def _liquid(text: str, post: Post) -> str:

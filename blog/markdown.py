@@ -164,6 +164,24 @@ class Surroundings:
         # what is trimmed later must not leave a lone backslash behind
         return text + " {}" if re.search(r"(?<!\\)(?:\\\\)*\\$", text) else text
 
+    def tag(self, tag: str) -> str:
+        """An HTML tag whose image or link leads where Markdown's would."""
+        value = r"""\b%s\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'>]+))"""
+
+        def attribute(name: str) -> str:
+            match = re.search(value % name, tag, re.I)
+            return html.unescape(next((g for g in match.groups() if g), "")) if match else ""
+
+        kind = re.match(r"<(img|a)\s", tag, re.I)
+        name = {"img": "src", "a": "href"}.get(kind[1].lower() if kind else "", "")
+        if not name or not attribute(name):
+            return tag
+        if name == "src":
+            url = self.address(self.image(attribute("src"), attribute("alt")))
+        else:
+            url = self.link(attribute("href"))
+        return re.sub(value % name, lambda _: f'{name}="{html.escape(url)}"', tag, flags=re.I)
+
     def level(self, node_tag: str) -> int:
         return min(6, max(2, int(node_tag[1]) + self.shift))
 
@@ -481,7 +499,7 @@ class Kramdown:
             url = _url(self.around.address(path))
             return f"![{escape(alt)}]({url})"
         if node.type == "html_inline":
-            return self.cell.restore(node.content).replace("\n", " ")
+            return self.around.tag(self.cell.restore(node.content)).replace("\n", " ")
         if node.type == "footnote_ref":
             return f"[^{self._label(node.meta)}]"
         raise ValueError(f"a Markdown construct without a kramdown form: {node.type}")
@@ -541,7 +559,8 @@ def raw_html(text: str) -> str:
     <b>
     {:/nomarkdown}
     """
-    return f"{{::nomarkdown}}\n{text.strip()}\n{{:/nomarkdown}}"
+    text = text.strip().replace("{:/", "&#123;:/")
+    return f"{{::nomarkdown}}\n{text}\n{{:/nomarkdown}}"
 
 
 # --- HTML ---------------------------------------------------------------------------------------
@@ -583,7 +602,8 @@ class _Renderer(RendererHTML):
         return env["writer"].html(tokens[index].content)
 
     def html_inline(self, tokens, index, options, env):
-        return env["writer"].cell.restore(tokens[index].content)
+        writer = env["writer"]
+        return writer.around.tag(writer.cell.restore(tokens[index].content))
 
     def image(self, tokens, index, options, env):
         writer, token = env["writer"], tokens[index]
@@ -650,7 +670,7 @@ class Html:
         out = []
         for piece, is_text in html_pieces(content):
             if not is_text:
-                out.append(self.cell.restore(piece))
+                out.append(self.around.tag(self.cell.restore(piece)))
                 continue
             at = 0
             for mark in MARK.finditer(piece):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -62,6 +63,10 @@ def publish(
         files.update({out / name: data for name, data in resources["outputs"].items()})
     for path, data in {**{f: d for f, d in files.items() if f not in pages}, **pages}.items():
         _replace(path, data)
+    for folder in {path.parent for path in files if path not in pages}:
+        for path in folder.iterdir():  # pictures of an earlier edition, which nothing shows now
+            if path not in files and re.fullmatch(r"[0-9a-f]{16}\.\w+", path.name):
+                path.unlink()
     return list(pages)
 
 

@@ -146,10 +146,11 @@ def _closing(source: str, at: int, mark: str, code: dict[int, int]) -> int | Non
             continue
         if source.startswith(mark, at):
             if inline and source.startswith("$$", at):
-                if depth == 0:
-                    break  # `$a$$b$`: a display begins here, so the single dollar was text
-                at += 2
-                continue
+                if depth == 0 and not re.compile(r"\$\$[^$\n]+\$(?!\$)").match(source, at):
+                    break  # a display begins here, so the single dollar was text
+                if depth:
+                    at += 2
+                    continue
             if inline and depth == 0 and _MONEY.match(source[start:at]):
                 return None
             money = inline and source[at + 1 : at + 2].isdigit()

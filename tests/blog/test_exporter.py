@@ -57,7 +57,7 @@ def body(text: str) -> str:
 
 def test_front_matter_is_yaml_and_keeps_every_key(tmp_path):
     post = {
-        "title": 'A "quoted": title # with $K$ and 한글',
+        "title": 'A "quoted": title # with $K<1$ and 한글',
         "description": "about $q|p$",
         "tags": ["a", "b"],
         "categories": "notes",
@@ -67,7 +67,7 @@ def test_front_matter_is_yaml_and_keeps_every_key(tmp_path):
         "last_updated": "2026-02-01",
     }
     meta = yaml.safe_load(export(write(tmp_path, "text", **post)).split("---\n")[1])
-    assert meta.pop("title") == r'A "quoted": title # with \(K\) and 한글'
+    assert meta.pop("title") == r'A "quoted": title # with \(K&lt;1\) and 한글'
     assert meta.pop("description") == r"about \(q|p\)"
     assert (meta.pop("layout"), meta.pop("lang"), meta.pop("date")) == ("post", "en", "2026-01-02")
     assert meta == {k: v for k, v in post.items() if k not in ("title", "description")}
@@ -268,6 +268,39 @@ def test_embedded_video_becomes_a_file(tmp_path):
     name = re.search(r"\{\{ '/(assets/video/note/\w+\.webm)' \| relative_url \}\}", post)[1]
     assert (tmp_path / "site" / name).read_bytes() == bytes.fromhex("1a45dfa3")
     assert "base64" not in post
+
+
+def test_alt_of_the_cell_describes_images_in_html(tmp_path):
+    cell = ran("a", {"text/html": "<img src='https://h/b.png'><script>'<img>'</script>"})
+    cell.metadata["alt"] = 'a "moving" plot'
+    text = export(write(tmp_path, cell))
+    assert "<img alt=\"a &quot;moving&quot; plot\" src='https://h/b.png'><script>'<img>'<" in text
+
+
+def test_images_and_links_in_raw_html_are_found(tmp_path):
+    (tmp_path / "pics").mkdir()
+    (tmp_path / "pics" / "a b.png").write_bytes(b"picture")
+    text = export(
+        write(
+            tmp_path,
+            '<p><img width="3" src="pics/a%20b.png" alt="one"> <a href="#Next-part">x</a></p>',
+            'in a line <img alt="two" src=pics/a%20b.png>',
+            "## Next part",
+        )
+    )
+    address = re.escape("{{ '/assets/img/note/") + r"\w{16}" + re.escape(".png' | relative_url }}")
+    assert re.search(rf'<img width="3" src="{address}" alt="one"> <a href="#next-part">', text)
+    assert re.search(rf'<img alt="two" src="{address}">', text)
+
+
+def test_pictures_of_an_earlier_edition_go(tmp_path):
+    note, folder = {"image/png": {"alt": "a"}}, tmp_path / "site" / "assets" / "img" / "note"
+    export(write(tmp_path, ran("f", {"image/png": PNG}, **note)))
+    (folder / "my-own.png").touch()
+    before = {path.name for path in folder.iterdir()}
+    export(write(tmp_path, ran("f", {"image/png": foreign.picture(dpi=50)}, **note)))
+    after = {path.name for path in folder.iterdir()}
+    assert len(after) == len(before) == 2 and before & after == {"my-own.png"}
 
 
 def test_dollars_in_html_are_money_between_tags_and_formulas_within(tmp_path):
