@@ -1,0 +1,516 @@
+"""Training: the textbook's Adam, an exact resume, and files that are whole or not there."""
+
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, training
+from nflib_min.objectives import FreeEnergy, inverse_temperature
+from nflib_min.targets import Target, table_1
+from nflib_min.training import cosine_decay, fit, leaves
+from tests.laws import arrays_of, cast, copied
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def problem(batch=16, dtype=np.float64):
+    """A free energy with annealing, and the parameters to start from."""
+    flow = Flow(StandardNormal(2), Chain([Affine(2), Planar(2, 3)]))
+    loss = FreeEnergy(flow, table_1("U2"), batch, annealing=lambda t: inverse_temperature(t, 50))
+    return loss, cast(flow.init(rng()), dtype)
+
+
+def bowl(params, rng, step):
+    """A noisy bowl: the loss of a plain function, differentiated by autograd."""
+    return anp.sum((params["x"] - 3.0) ** 2) + anp.sum(params["x"] * rng.standard_normal(2))
+
+
+def same(one, two):
+    """Equal to the last bit, in parameters and trace."""
+    pairs = zip(arrays_of(one.params), arrays_of(two.params), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+    assert all(np.array_equal(one.trace[key], two.trace[key]) for key in one.trace)
+
+
+# ------------------------------------------------------------------------------------------- adam
+def textbook_adam(gradient, x, steps, rate, clip):
+    """Algorithm 1 of Kingma & Ba (2014), bias corrections written out, with clipping by norm."""
+    m, v = np.zeros_like(x), np.zeros_like(x)
+    for t in range(1, steps + 1):
+        g = gradient(x)
+        g = g * min(1.0, clip / np.linalg.norm(g))
+        m = 0.9 * m + (1 - 0.9) * g
+        v = 0.999 * v + (1 - 0.999) * g**2
+        m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.999**t)
+        x = x - rate(t - 1) * m_hat / (np.sqrt(v_hat) + 1e-8)
+    return x
+
+
+@pytest.mark.parametrize("clip", [1e9, 5.0, 0.1])
+@pytest.mark.parametrize("scale", [1.0, 1e-9])
+def test_adam_is_the_textbooks(clip, scale):
+    """Gradients of ordinary size, and so small that epsilon matters."""
+    weights = np.array([1.0, 10.0, 0.1, -2.0])
+    start, rate = np.array([1.0, -2.0, 3.0, 0.5]), cosine_decay(0.05, 300, warmup=20)
+
+    def loss(params, rng, step):
+        x = anp.concatenate([params["a"], anp.ravel(params["b"][0])])
+        return scale * anp.sum(weights * anp.cos(x) + 0.1 * x**2)
+
+    def gradient(x):
+        return scale * (-weights * np.sin(x) + 0.2 * x)
+
+    params = {"a": start[:1].copy(), "b": [start[1:].reshape(1, 3).copy()]}
+    got = fit(loss, params, 300, rng(), learning_rate=rate, clip=clip, progress=False)
+    flat = np.concatenate([a.ravel() for a in arrays_of(got.params)])
+    assert flat == pytest.approx(textbook_adam(gradient, start, 300, rate, clip), abs=1e-12)
+
+
+def test_a_constant_rate_is_a_number():
+    one = fit(bowl, {"x": np.zeros(2)}, 50, rng(), learning_rate=0.1)
+    two = fit(bowl, {"x": np.zeros(2)}, 50, rng(), learning_rate=lambda step: 0.1)
+    same(one, two)
+
+
+def test_the_rate_is_asked_for_steps_from_0():
+    seen = []
+    fit(bowl, {"x": np.zeros(2)}, 4, rng(), learning_rate=lambda step: seen.append(step) or 0.1)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_cosine_decay():
+    rate = cosine_decay(0.2, 100, warmup=10)
+    for t in range(120):
+        ramp = min(1.0, (t + 1) / 10)
+        expected = ramp * 0.1 * (1 + math.cos(math.pi * min(t, 100) / 100))
+        assert rate(t) == pytest.approx(expected, abs=1e-16)
+    assert cosine_decay(0.2, 100)(0) == 0.2 and cosine_decay(0.2, 100)(100) == 0.0
+
+
+def test_the_norm_in_the_trace_is_that_before_clipping():
+    got = fit(lambda p, rng, step: 100.0 * anp.sum(p["x"]), {"x": np.zeros(4)}, 3, rng(), clip=1.0)
+    assert got.trace["grad_norm"].tolist() == [200.0] * 3
+    assert got.trace["step"].tolist() == [0, 1, 2]
+    assert got.trace["loss"][0] == 0.0 and got.trace["loss"][1] < 0.0
+    # a clipped gradient of constant direction: Adam moves every coordinate by the rate itself
+    assert got.params["x"] == pytest.approx(np.full(4, -3 * 5e-3), rel=1e-4)
+
+
+# ------------------------------------------------------------------------- what is whose
+def test_the_parameters_given_are_not_changed():
+    loss, params = problem()
+    before = copied(params)
+    for array in arrays_of(params):
+        array.setflags(write=False)
+    got = fit(loss, params, 20, rng(), progress=False)
+    for a, b, c in zip(*map(arrays_of, (params, before, got.params)), strict=True):
+        assert np.array_equal(a, b) and not np.shares_memory(a, c)
+    assert any(
+        not np.array_equal(a, b)
+        for a, b in zip(arrays_of(got.params), arrays_of(before), strict=True)
+    )
+
+
+def test_the_parameters_returned_do_not_change_with_the_next_fit():
+    loss, params = problem()
+    first = fit(loss, params, 20, rng(), progress=False)
+    kept = copied(first.params)
+    fit(loss, first.params, 20, rng(), progress=False)
+    assert all(
+        np.array_equal(a, b) for a, b in zip(arrays_of(first.params), arrays_of(kept), strict=True)
+    )
+
+
+def test_the_nesting_of_the_parameters_is_kept():
+    def loss(p, rng, step):
+        return anp.sum(p["a"][0] ** 2) + anp.sum(p["a"][1]["b"] ** 2) + anp.sum(p["c"][0] ** 2)
+
+    params = {"a": [np.ones((2, 3)), {"b": np.ones(())}], "c": (np.ones(1),)}
+    got = fit(loss, params, 5, rng()).params
+    assert [(n, a.shape) for n, a in leaves(got)] == [(n, a.shape) for n, a in leaves(params)]
+    assert isinstance(got["c"], tuple) and isinstance(got["a"], list)
+
+
+def test_the_order_of_a_gradients_keys_does_not_matter():
+    class Backwards:
+        def __init__(self, flip):
+            self.flip = flip
+
+        def value_and_grad(self, params, rng, step):
+            g = {"a": 2 * params["a"], "b": [4 * params["b"][0], {"c": params["b"][1]["c"]}]}
+            return float(sum((x**2).sum() for x in arrays_of(params))), (
+                {"b": g["b"], "a": g["a"]} if self.flip else g
+            )
+
+    params = {"a": np.array([1.0, 2.0]), "b": [np.array([3.0]), {"c": np.array([5.0, 7.0])}]}
+    same(*(fit(Backwards(flip), params, 30, rng(), progress=False) for flip in (False, True)))
+
+
+def test_float32_stays_float32(tmp_path):
+    loss, params = problem(dtype=np.float32)
+    path = tmp_path / "checkpoint.npz"
+    got = fit(loss, params, 30, rng(), checkpoint=path, progress=False)
+    assert {a.dtype for a in arrays_of(got.params)} == {np.dtype(np.float32)}
+    again = fit(loss, params, 60, rng(), checkpoint=path, progress=False)
+    assert {a.dtype for a in arrays_of(again.params)} == {np.dtype(np.float32)}
+    # a float64 run from the same numbers draws other noise, but a target with float64 constants
+    # must not turn the state into doubles either
+    target = Target(lambda z: -0.5 * anp.sum(z**2 * np.array([1.0, 4.0]), axis=1), 2)
+    got = fit(FreeEnergy(loss.flow, target, 8), params, 5, rng(), progress=False)
+    assert {a.dtype for a in arrays_of(got.params)} == {np.dtype(np.float32)}
+
+
+# -------------------------------------------------------------------------------- resuming
+@pytest.mark.parametrize("stop", [1, 49, 50, 60, 120, 199])
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, stop):
+    loss, params = problem()
+    options = {"learning_rate": cosine_decay(0.01, 200), "progress": False}
+    whole = fit(loss, params, 200, rng(), **options)
+    path = tmp_path / "deep" / "checkpoint.npz"  # its folder is made
+    fit(loss, params, stop, rng(), checkpoint=path, **options)
+    rest = fit(loss, params, 200, rng(99), checkpoint=path, **options)  # the file's rng counts
+    same(whole, rest)
+
+
+def test_checkpoints_do_not_change_the_numbers(tmp_path):
+    loss, params = problem()
+    plain = fit(loss, params, 60, rng(), progress=False)
+    path = tmp_path / "c.npz"
+    same(plain, fit(loss, params, 60, rng(), checkpoint=path, checkpoint_every=7, progress=False))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.npz"]
+
+
+def test_a_finished_run_is_returned_as_it_is(tmp_path):
+    loss, params = problem()
+    path = tmp_path / "c.npz"
+    first = fit(loss, params, 60, rng(), checkpoint=path, progress=False)
+    same(first, fit(loss, params, 60, rng(1), checkpoint=path, progress=False))
+    same(first, fit(loss, params, 10, rng(1), checkpoint=path, progress=False))
+
+
+SCRIPT = """
+import os, signal, sys
+from tests.test_training import problem, rng
+from nflib_min.training import cosine_decay, fit
+loss, params = problem()
+plain = loss.value_and_grad
+def value_and_grad(params, rng, step):
+    if step == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return plain(params, rng, step)
+loss.value_and_grad = value_and_grad
+fit(loss, params, 200, rng(), learning_rate=cosine_decay(0.01, 200),
+    checkpoint=sys.argv[1], checkpoint_every=30, progress=False)
+"""
+
+
+def test_a_killed_process_is_resumed_by_the_next_one(tmp_path):
+    """SIGKILL between two checkpoints, twice; then the third process ends with the same bits."""
+    path = tmp_path / "c.npz"
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    for die_at, code in ((75, -signal.SIGKILL), (110, -signal.SIGKILL), (10_000, 0)):
+        command = [sys.executable, "-c", SCRIPT, str(path), str(die_at)]
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        assert path.exists() and len(list(tmp_path.iterdir())) == 1
+    loss, params = problem()
+    whole = fit(loss, params, 200, rng(), learning_rate=cosine_decay(0.01, 200), progress=False)
+    same(whole, fit(loss, params, 200, rng(5), checkpoint=path, progress=False))
+
+
+@pytest.mark.parametrize("stop", [0, 30, 130, 199])
+def test_an_interrupt_returns_the_best_so_far(stop):
+    """The best block of 50 steps counts, so that one lucky batch does not; here the loss rises."""
+    kept = {}
+
+    def rises(params, rng, step):
+        if step == stop:
+            raise KeyboardInterrupt
+        if step in (50, 100, 150):
+            kept[step] = float(getattr(params["x"], "_value", params["x"]))
+        return anp.sum(params["x"] * (1.0 if step < 100 else -1.0)) + (0.0 if step < 100 else 9.0)
+
+    got = fit(rises, {"x": np.array(1.0)}, 200, rng(), learning_rate=0.01, progress=False)
+    assert got.interrupted and len(got.trace["loss"]) == stop
+    if stop < 50:
+        assert got.params["x"] == 1.0  # not one block is over: the start
+    else:
+        assert got.params["x"] == kept[100]  # the block before the loss rose
+    assert not fit(bowl, {"x": np.zeros(2)}, 3, rng()).interrupted
+
+
+def test_an_interrupt_leaves_a_checkpoint_to_go_on_from(tmp_path):
+    loss, params = problem()
+    whole = fit(loss, params, 100, rng(), progress=False)
+    path, plain = tmp_path / "c.npz", loss.value_and_grad
+
+    def interrupted(params, rng, step):
+        if step == 70:
+            raise KeyboardInterrupt
+        return plain(params, rng, step)
+
+    loss.value_and_grad = interrupted
+    first = fit(loss, params, 100, rng(), checkpoint=path, checkpoint_every=20, progress=False)
+    assert first.interrupted and len(first.trace["loss"]) == 70
+    loss.value_and_grad = plain
+    same(whole, fit(loss, params, 100, rng(8), checkpoint=path, progress=False))
+
+
+# --------------------------------------------------------------------- files whole or not there
+@pytest.mark.parametrize("where", ["np.savez", "os.replace", "os.fsync"])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, where, error):
+    loss, params = problem()
+    path = tmp_path / "c.npz"
+    fit(loss, params, 20, rng(), checkpoint=path, progress=False)
+    old = path.read_bytes()
+
+    def fail(*args, **kwargs):
+        raise error
+
+    module, function = where.split(".")
+    monkeypatch.setattr(getattr(training, module), function, fail)
+    if isinstance(error, OSError):
+        with pytest.raises(OSError, match="disk full"):
+            fit(loss, params, 40, rng(), checkpoint=path, progress=False)
+    else:
+        assert fit(loss, params, 40, rng(), checkpoint=path, progress=False).interrupted
+    monkeypatch.undo()
+    assert path.read_bytes() == old and [p.name for p in tmp_path.iterdir()] == ["c.npz"]
+    same(
+        fit(loss, params, 40, rng(), progress=False),
+        fit(loss, params, 40, rng(), checkpoint=path, progress=False),
+    )
+
+
+def refused(path, message, params=None, generator=None):
+    """The file is refused with the message, and neither it nor the parameters have changed."""
+    loss, own = problem()
+    params = own if params is None else params
+    generator = rng() if generator is None else generator
+    before, bytes_before = copied(params), path.read_bytes()
+    state = str(generator.bit_generator.state)
+    with pytest.raises(ValueError, match=message):
+        fit(loss, params, 100, generator, checkpoint=path, progress=False)
+    assert path.read_bytes() == bytes_before
+    assert str(generator.bit_generator.state) == state
+    assert all(
+        np.array_equal(a, b) for a, b in zip(arrays_of(params), arrays_of(before), strict=True)
+    )
+    assert len(list(path.parent.iterdir())) == 1
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A good checkpoint of `problem()` after 30 steps."""
+    loss, params = problem()
+    path = tmp_path / "c.npz"
+    fit(loss, params, 30, rng(), checkpoint=path, progress=False)
+    return path
+
+
+WRITTEN = r"^checkpoint c\.npz: expected a file written by fit for these parameters"
+
+
+def save_npy(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def save_npz(path):
+    with path.open("wb") as file:
+        np.savez(file, weights=np.zeros(3))
+
+
+def save_other_header(path):
+    with path.open("wb") as file:
+        np.savez(file, header=np.array("[1, 2]"), flat=np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_text("epoch 3, loss 0.2\n"),
+        lambda path: path.write_bytes(pickle.dumps({"x": np.zeros(2)})),
+        save_npy,
+        save_npz,
+        save_other_header,
+    ],
+)
+def test_a_foreign_file_is_refused(tmp_path, foreign):
+    path = tmp_path / "c.npz"
+    foreign(path)
+    refused(path, WRITTEN)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.95, 0.999])
+def test_a_truncated_file_is_refused(checkpoint, share):
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: int(share * len(content))])
+    refused(checkpoint, WRITTEN)
+
+
+def test_a_flipped_byte_is_refused_or_does_no_harm(checkpoint):
+    """At 300 places all over the file: either it is refused, or what it holds is what was saved."""
+    loss, params = problem()
+    whole = fit(loss, params, 35, rng(), progress=False)
+    content = checkpoint.read_bytes()
+    outcomes = {"refused": 0, "harmless": 0}
+    for at in np.linspace(0, len(content) - 1, 300).astype(int):
+        spoiled = bytearray(content)
+        spoiled[at] ^= 0x55
+        checkpoint.write_bytes(spoiled)
+        try:
+            got = fit(loss, params, 35, rng(), checkpoint=checkpoint, progress=False)
+        except ValueError as error:
+            assert "expected a file written by fit" in str(error)
+            assert checkpoint.read_bytes() == spoiled
+            outcomes["refused"] += 1
+        else:
+            same(whole, got)
+            outcomes["harmless"] += 1
+    assert outcomes["refused"] > 200  # the rest are dates and the like in the zip's directory
+
+
+def test_other_parameters_are_refused(checkpoint):
+    flow = Flow(StandardNormal(2), Planar(2, 3))
+    refused(
+        checkpoint,
+        WRITTEN + r", got one with \[\[\"params\[0\]\['mean'\]\", \[2\]\]",
+        flow.init(rng()),
+    )
+
+
+def test_another_dtype_is_refused(checkpoint):
+    _, params = problem(dtype=np.float32)
+    refused(checkpoint, WRITTEN + r", of dtype float32, got float64", params)
+
+
+def test_another_bit_generator_is_refused(checkpoint):
+    generator = np.random.Generator(np.random.MT19937(0))
+    refused(checkpoint, WRITTEN + r" with a MT19937 generator, got PCG64", generator=generator)
+
+
+def test_a_checkpoint_cannot_run_code(checkpoint):
+    """Unpickling can run anything, so that a file with a pickle inside is refused unread."""
+    ran = checkpoint.parent / "ran"
+
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (ran,))
+
+    with checkpoint.open("wb") as file:
+        np.savez(file, header=np.array([Trap()], dtype=object))
+    refused(checkpoint, WRITTEN)
+    assert not ran.exists()
+
+
+# ------------------------------------------------------------------------------------ progress
+def test_silent_where_nobody_is_watching(capfd):
+    loss, params = problem()
+    fit(loss, params, 60, rng())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_bar_on_request(capfd):
+    loss, params = problem()
+    fit(loss, params, 60, rng(), progress=True)
+    out, err = capfd.readouterr()
+    assert out == "" and "60/60" in err and "loss" in err
+
+
+# ---------------------------------------------------------------------------------- clear errors
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"steps": 0}, r"^steps: expected a whole number of at least 1, got 0"),
+        ({"steps": 10.0}, r"^steps: expected a whole number of at least 1, got 10.0"),
+        (
+            {"checkpoint_every": 0},
+            r"^checkpoint_every: expected a whole number of at least 1, got 0",
+        ),
+        ({"clip": 0.0}, r"^clip: expected a length > 0, got 0.0"),
+        ({"clip": float("nan")}, r"^clip: expected a length > 0, got nan"),
+        (
+            {"loss": 3.0},
+            r"^loss: expected a function of \(params, rng, step\) or an object .* got a float",
+        ),
+        ({"params": {}}, r"^params: expected floating arrays of one dtype, got \[\]"),
+        (
+            {"params": {"x": np.zeros(2, int)}},
+            r"^params: expected floating arrays .*, got \['int64'\]",
+        ),
+        (
+            {"params": {"x": 1.0}},
+            r"^params: expected floating arrays of one dtype, got \['a float'\]",
+        ),
+        (
+            {"params": {"x": np.zeros(2), "y": np.zeros(2, np.float32)}},
+            r"^params: expected floating arrays of one dtype, got \['float32', 'float64'\]",
+        ),
+    ],
+)
+def test_wrong_arguments_are_named(change, message):
+    arguments = {"loss": bowl, "params": {"x": np.zeros(2)}, "steps": 3, "rng": rng()} | change
+    with pytest.raises(ValueError, match=message):
+        fit(**arguments)
+
+
+def test_a_loss_that_is_not_finite_names_the_step():
+    def loss(params, rng, step):
+        return anp.sum(params["x"]) * (np.nan if step == 2 else 1.0)
+
+    with pytest.raises(FloatingPointError, match=r"^step 2: expected a finite loss, got nan"):
+        fit(loss, {"x": np.zeros(2)}, 5, rng())
+
+
+def test_a_gradient_that_is_not_finite_names_the_step_and_the_parameter():
+    class Broken:
+        def value_and_grad(self, params, rng, step):
+            bad = np.inf if step == 1 else 1.0
+            return 0.0, {"x": np.ones(2), "y": [np.array([1.0, bad])]}
+
+    message = r"^step 1: expected finite gradients, got NaN or inf in those of params\['y'\]\[0\]$"
+    with pytest.raises(FloatingPointError, match=message):
+        fit(Broken(), {"x": np.zeros(2), "y": [np.zeros(2)]}, 5, rng())
+
+
+def test_a_gradient_whose_norm_overflows_is_told_apart():
+    class Steep:
+        def value_and_grad(self, params, rng, step):
+            return 0.0, {"x": np.full(2, 1e30, np.float32)}
+
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(FloatingPointError, match="a norm too large for its dtype"),
+    ):
+        fit(Steep(), {"x": np.zeros(2, np.float32)}, 5, rng())
+
+
+# ------------------------------------------------------------------------------ it does train
+def test_a_flow_finds_a_gaussian():
+    flow = Flow(StandardNormal(2), Affine(2))
+    target = Target(lambda z: -0.5 * anp.sum(((z - 1.0) / 0.5) ** 2, axis=1), 2)
+    got = fit(
+        FreeEnergy(flow, target),
+        flow.init(rng()),
+        1500,
+        rng(),
+        learning_rate=cosine_decay(0.05, 1500),
+    )
+    assert got.params["mean"] == pytest.approx(np.ones(2), abs=5e-3)
+    assert got.params["log_scale"] == pytest.approx(np.log(np.full(2, 0.5)), abs=5e-3)
+    # at the optimum every sample gives -ln Z: the estimate has no variance left
+    assert got.trace["loss"][-1] == pytest.approx(-np.log(2 * np.pi * 0.25), abs=5e-3)
