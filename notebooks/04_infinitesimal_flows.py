@@ -91,7 +91,7 @@ show(
 #
 # ## Do ever shorter planar steps lead anywhere?
 #
-# The picture above suggests so. Each of its $K$ layers is the paper's planar map with a push of $u / K$ instead of $u$:
+# The picture above suggests so. Each of its $K$ layers is the planar map [(10)](02_change_of_variables.ipynb#eq-10) with a push of $u / K$ instead of $u$:
 #
 # <a id="eq-N1"></a>
 #
@@ -170,7 +170,7 @@ assert abs(z_back - z0).max() < 1e-8
 #
 # ## What becomes of the sum of log-determinants?
 #
-# One layer of [(N1)](#eq-N1) has $\det = 1 + \tfrac1K u^\top \psi$ with $\psi = h'(w^\top z + b)\, w$, eqs. (11) and (12) of the paper. Expand the logarithm, $\ln(1 + \tfrac{x}{K}) = \tfrac{x}{K} - \tfrac{x^2}{2K^2} + \dots$; the first terms add up to an integral, the second ones to something of order $1/K$ that disappears:
+# One layer of [(N1)](#eq-N1) has $\det = 1 + \tfrac1K u^\top \psi$ with $\psi = h'(w^\top z + b)\, w$, [(11)](02_change_of_variables.ipynb#eq-11) and [(12)](02_change_of_variables.ipynb#eq-12) of notebook 02. Expand the logarithm, $\ln(1 + \tfrac{x}{K}) = \tfrac{x}{K} - \tfrac{x^2}{2K^2} + \dots$; the first terms add up to an integral, the second ones to something of order $1/K$ that disappears:
 #
 # <a id="eq-N3"></a>
 #
@@ -190,7 +190,7 @@ assert abs(z_back - z0).max() < 1e-8
 #
 # - $q_t$ is the density of the cloud at time $t$; where the velocity diverges (trace above 0) the cloud thins out.
 #
-# This is eq. (13) of the paper for a flow of infinite length, known as the instantaneous change of variables (Chen et al., 2018). In $D$ dimensions a determinant costs $O(D^3)$ operations in general; a trace is $D$ numbers. `solve` above has already integrated it. Two checks follow: the sum converges to the integral, and the density that the integral gives has total mass 1.
+# This is what the sum over layers, eq. (13) of the paper, becomes for a flow of infinite length; it is known as the instantaneous change of variables (Chen et al., 2018). In $D$ dimensions a determinant costs $O(D^3)$ operations in general; a trace is $D$ numbers. `solve` above has already integrated it. Two checks follow: the sum converges to the integral, and the density that the integral gives has total mass 1.
 
 # %%
 def log_q1(z):
@@ -495,7 +495,7 @@ for name, error in errors.items():
 #
 # ## How good is an infinitely long flow?
 #
-# Time to train one. Loss and optimiser are those of [notebook 03](03_flow_composition.ipynb): the free energy, eq. (15) of the paper, from [objectives.py](../nflib_min/objectives.py), minimised by `fit` from [training.py](../nflib_min/training.py), on $U_1$ from [targets.py](../nflib_min/targets.py). Beside it stand two planar stacks with the same small budget, 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 8$ has 40. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
+# Time to train one. Loss and optimiser are those of [notebook 03](03_flow_composition.ipynb): the free energy [(15)](03_flow_composition.ipynb#eq-15) from [objectives.py](../nflib_min/objectives.py), minimised by `fit` from [training.py](../nflib_min/training.py), on $U_1$ from [targets.py](../nflib_min/targets.py). Beside it stand two planar stacks with the same small budget, 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 8$ has 40. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
 #
 # > **Predict.** The paper claims that a flow of infinite length can reach any density (E8: it claims so for infinitesimal flows only, and indeed a stack of finitely many planar layers in a fixed dimension is limited). Will the ODE flow beat the stack of the same size here?
 
@@ -553,7 +553,7 @@ show(
 #
 # ## What does the sweep back through the layers become?
 #
-# Training needs the gradient of a loss $\mathcal F$. Through a stack it is a sweep from the last layer to the first, the pullback of [sweeps.py](../nflib_min/sweeps.py). For one step $z_k = z_{k-1} + \tfrac1K f(z_{k-1})$ with log-determinant $\tfrac1K \operatorname{tr} \frac{\partial f}{\partial z} + O(K^{-2})$, the chain rule says
+# Training needs the gradient of a loss $\mathcal F$, for example of the free energy. Through a stack it is a sweep from the last layer to the first, the pullback of [sweeps.py](../nflib_min/sweeps.py). For one step $z_k = z_{k-1} + \tfrac1K f(z_{k-1})$ with log-determinant $\tfrac1K \operatorname{tr} \frac{\partial f}{\partial z} + O(K^{-2})$, the chain rule says
 #
 # <a id="eq-N10"></a>
 #
@@ -572,7 +572,9 @@ show(
 # \frac{dG}{dt} = -\Big(\frac{\partial f}{\partial z}\Big)^{\!\top} G - \ell\, \frac{\partial}{\partial z} \operatorname{tr} \frac{\partial f}{\partial z} \tag{N11}
 # $$
 #
-# This is the adjoint equation. The sweep is to it what the stack is to the ODE, Euler's method, and so we know what to expect. The loss is the free energy of $U_1$: $G(1) = -\frac1n \nabla \ln \tilde p(z_1)$ and $\ell = -\frac1n$. First the sweep for the planar steps, exact for every $K$ and written out with the letters of [sweeps.py](../nflib_min/sweeps.py), against autograd:
+# This is the adjoint equation. The sweep is to it what the stack is to the ODE, Euler's method, and so we know what to expect. The loss is the free energy of $U_1$: $G(1) = -\frac1n \nabla \ln \tilde p(z_1)$ and $\ell = -\frac1n$. First the sweep for the planar steps, exact for every $K$ and written out with the letters of [sweeps.py](../nflib_min/sweeps.py), against autograd.
+#
+# > **Predict.** How fast does the gradient from $K$ planar layers approach the solution of [(N11)](#eq-N11)? And the gradient from $N$ steps of RK4?
 
 # %%
 def sweep(z0, K, ell):
