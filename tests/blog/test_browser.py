@@ -14,6 +14,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 import blog
 from blog.tex import _mathjax_names
 from tests.blog import browser, foreign
+from tests.blog.test_kramdown import some_documents
 
 HERE = Path(__file__).parent
 CASES = {case["id"]: case for case in json.loads((HERE / "cases.json").read_text("utf-8"))}
@@ -37,8 +38,8 @@ def plain(tex: str) -> str:
 class Theme:
     """One configuration: the served site and a browser to look at it."""
 
-    def __init__(self, name: str, address: str, tab: browser.Browser) -> None:
-        self.name, self.address, self.tab = name, address, tab
+    def __init__(self, address: str, tab: browser.Browser, refused: str) -> None:
+        self.address, self.tab, self.refused = address, tab, refused
 
     def post(self, path: str) -> dict:
         return self.tab.look(f"{self.address}/blog/{path}/")
@@ -52,10 +53,11 @@ def export(site: Path, folder: Path) -> None:
         node = new_notebook(cells=[new_markdown_cell(case["md"])], metadata=meta)
         nbformat.write(node, folder / "cases" / f"{case['id']}.ipynb")
     nbformat.write(foreign.notebook(), folder / "foreign.ipynb")
+    mixed = new_notebook(cells=[new_markdown_cell(text) for text, _, _ in some_documents(100)])
+    mixed.metadata["post"] = {"title": "mixed", "date": "2026-01-02", "repository": "https://h/r"}
+    nbformat.write(mixed, folder / "mixed.ipynb")
     (site / "x.png").write_bytes(PIXEL)
-    blog.publish([*(folder / "cases").glob("*.ipynb"), folder / "foreign.ipynb"], site)
-    if NOTEBOOKS:
-        blog.publish(NOTEBOOKS, site, date="2026-01-04", repository="https://example.org/a/b")
+    blog.publish([*(folder / "cases").glob("*.ipynb"), *folder.glob("*.ipynb")], site)
     (site / "oracle").mkdir()
     for path in NOTEBOOKS:
         body, _ = HTMLExporter(template_name="basic").from_filename(str(path))
@@ -76,8 +78,13 @@ def theme(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     site = browser.new_site(folder / "site", request.param)
     export(site, folder)
+    refused = ""
+    try:
+        blog.publish(NOTEBOOKS, site, date="2026-01-04", repository="https://example.org/a/b")
+    except blog.Refused as error:
+        refused = str(error)  # the test of that notebook tells
     with browser.served(browser.build(site)) as address, browser.browser() as tab:
-        yield Theme(request.param, address, tab)
+        yield Theme(address, tab, refused)
 
 
 def faults(seen: dict, known: str = "") -> dict:
@@ -132,6 +139,14 @@ def test_foreign_notebook(theme):
     assert "남의 노트북" in seen["text"]
 
 
+def test_documents_that_mix_everything(theme):
+    seen = theme.post("2026/mixed")
+    expected = [formula for _, _, formulas in some_documents(100) for formula in formulas]
+    assert [(k, plain(t)) for k, t in seen["formulas"]] == [(k, plain(t)) for k, t in expected]
+    assert len(expected) > 100
+    assert faults(seen) == {}
+
+
 def test_page_for_reading(theme):
     seen = theme.tab.look(f"{theme.address}/pages/foreign.html")
     assert formulas(seen)[-len(foreign.FORMULAS) :] == [
@@ -146,6 +161,7 @@ def test_page_for_reading(theme):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[f"{p.parent.name}-{p.stem}" for p in NOTEBOOKS])
 def test_own_notebook(theme, path):
     """The post shows the formulas that Jupyter shows, found there by nbconvert and MathJax."""
+    assert theme.refused == ""
     node = nbformat.read(path, as_version=4)
     lang = node.metadata.get("post", {}).get("lang", "en")
     seen = theme.post(f"2026/{blog.exporter.default_slug(path.stem, lang)}")

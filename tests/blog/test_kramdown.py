@@ -299,6 +299,20 @@ documents = st.lists(blocks(), min_size=1, max_size=4).map(
 )
 
 
+def some_documents(count: int) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """A fixed choice of documents whose formulas MathJax can typeset, for the browser."""
+    chosen = []
+
+    @settings(SETTINGS, max_examples=count, derandomize=True, database=None)
+    @given(document=documents)
+    def choose(document):
+        if all(tex != "a & b" for _, tex in document[2]):
+            chosen.append(document)
+
+    choose()
+    return chosen
+
+
 @SETTINGS
 @given(document=documents)
 def test_formulas_and_structure_survive(jekyll, document):
