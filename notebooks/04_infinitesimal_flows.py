@@ -5,6 +5,14 @@
 #     language: python
 #     name: python3
 #   post:
+#     categories:
+#     - flows
+#     date: '2026-11-22'
+#     description: Planar steps become an ODE, log-determinants an integral of traces,
+#       and the backward sweep an adjoint equation
+#     tags:
+#     - normalizing-flows
+#     - variational-inference
 #     title: What happens when the flow gets infinitely long?
 # ---
 
