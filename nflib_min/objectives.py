@@ -110,9 +110,9 @@ class FreeEnergy:
         """
         beta = 1.0 if self.annealing is None else self.annealing(step)
         z0 = self.flow.base.sample(self.batch, rng, dtype_of(params))
-        zK, log_det, pullback = self.flow.bijection.forward_with_pullback(params, z0)
         log_q0 = self.flow.base.log_prob(z0)
         with _naming(step, "z_K"):
+            zK, log_det, pullback = self.flow.bijection.forward_with_pullback(params, z0)
             check_finite(zK, "z_K")
         with _naming(step, "ln p(z_K)"):
             log_p, g_log_p = self.target.log_density_and_grad(zK)

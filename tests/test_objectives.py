@@ -1,0 +1,301 @@
+"""The free energy and its gradient, the bounds on ln Z, and divergences against quadrature."""
+
+import math
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from autograd import grad
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nflib_min import Affine, Chain, Flow, LowerAffine, Planar, Radial, StandardNormal, checks
+from nflib_min.continuous import ODEFlow
+from nflib_min.objectives import (
+    FreeEnergy,
+    effective_sample_size,
+    elbo,
+    free_energy,
+    importance_weighted_bound,
+    inverse_temperature,
+    kl_from_target,
+    kl_to_target,
+    log_weights,
+)
+from nflib_min.targets import Gaussian, LinearGaussian, Target, table_1
+from nflib_min.training import leaves
+from tests.laws import BIJECTIONS, cast, params_for
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def flow_of(name, dim=2, scale=0.4):
+    f = BIJECTIONS[name](dim, 3)
+    return Flow(StandardNormal(f.dim), f), params_for(f, rng(), scale)
+
+
+def model():
+    return LinearGaussian(
+        np.array([[1.0, 0.5], [0.3, -1.2], [0.8, 0.8]]), 0.7, np.array([1.0, -0.5, 0.2])
+    )
+
+
+def posterior_params(scale=1.0):
+    """`LowerAffine` parameters of the model's exact posterior, its spread times `scale`."""
+    posterior = model().posterior
+    L = scale * np.linalg.cholesky(posterior.covariance)
+    return {"mean": posterior.mean, "log_diag": np.log(np.diag(L)), "lower": np.tril(L, -1)}
+
+
+# ------------------------------------------------------------------------------- the free energy
+@pytest.mark.parametrize("beta", [0.0, 0.01, 0.7, 1.0])
+def test_the_free_energy_is_eq_20(beta):
+    """The three expectations one by one, the log-det from a Jacobian by autodiff."""
+    flow, params = flow_of("Planar")
+    z0, target = rng(1).standard_normal((7, 2)), table_1("U3")
+    zK = flow.bijection.forward(params, z0)
+    ln_q0 = -0.5 * np.sum(z0**2, axis=1) - math.log(2 * math.pi)
+    ln_det = checks.log_det_by_autodiff(flow.bijection, params, z0)
+    expected = ln_q0.mean() - beta * target.log_density(zK).mean() - ln_det.mean()
+    assert free_energy(params, flow, target, z0, beta) == pytest.approx(expected, abs=1e-11)
+    if beta == 1.0:
+        assert elbo(params, flow, target, z0) == pytest.approx(-expected, abs=1e-11)
+
+
+@pytest.mark.parametrize("name", BIJECTIONS)
+@pytest.mark.parametrize(
+    "annealing", [None, inverse_temperature, lambda t: 0.3], ids=["1", "t", ".3"]
+)
+def test_value_and_grad_is_autograds_of_the_free_energy(name, annealing):
+    """The same z_0, the gradient composed of pullbacks against autograd through everything."""
+    flow, params = flow_of(name)
+    target = table_1("U4") if flow.dim == 2 else Gaussian(np.zeros(flow.dim), np.eye(flow.dim))
+    for own in (target, Target(target.log_density, flow.dim)):  # its own gradient, and autograd's
+        loss = FreeEnergy(flow, own, batch=9, annealing=annealing)
+        value, g = loss.value_and_grad(params, rng(3), step=40)
+        z0 = flow.base.sample(9, rng(3))
+        beta = 1.0 if annealing is None else annealing(40)
+        assert isinstance(value, float)
+        assert value == pytest.approx(free_energy(params, flow, own, z0), rel=1e-12)
+        if not leaves(params):
+            continue
+        expected = grad(free_energy)(params, flow, own, z0, beta)
+        for (path, got), (_, want) in zip(leaves(g), leaves(expected), strict=True):
+            assert np.max(np.abs(got - want) / (1 + np.abs(want)), initial=0.0) < 1e-9, path
+
+
+def test_float32_all_the_way():
+    flow, params = flow_of("Chain")
+    params = cast(params, np.float32)
+    for target in (table_1("U1"), Gaussian(np.zeros(2), np.eye(2))):
+        _, g = FreeEnergy(flow, target, 8).value_and_grad(params, rng(), 0)
+        assert {a.dtype for _, a in leaves(g)} == {np.dtype(np.float32)}
+        assert log_weights(params, flow, target, 5, rng()).dtype == np.float32
+
+
+def test_the_annealing_schedule_is_the_papers():
+    assert inverse_temperature(0) == 0.01
+    assert inverse_temperature(1) == 0.01 + 1 / 10_000
+    assert inverse_temperature(5000) == 0.51
+    assert inverse_temperature(9899) < 1.0
+    assert inverse_temperature(9900) == inverse_temperature(10**6) == 1.0
+    assert inverse_temperature(500, length=1000) == 0.51
+
+
+def test_the_gap_of_the_free_energy_is_a_divergence():
+    """F = KL(q || p(z|x)) - ln p(x): log p(x) = ELBO + KL on the conjugate model."""
+    flow, params = Flow(StandardNormal(2), LowerAffine(2)), posterior_params(1.3)
+    params["mean"] = params["mean"] + np.array([0.2, -0.1])
+    z, log_q = flow.sample_and_log_prob(params, 200_000, rng())
+    ELBO = model().log_density(z) - log_q
+    posterior = model().posterior
+    covariance = 1.69 * posterior.covariance
+    delta = np.array([0.2, -0.1])
+    kl = 0.5 * (
+        np.trace(posterior.precision @ covariance)
+        - 2
+        + delta @ posterior.precision @ delta
+        - 2 * math.log(1.69)
+    )
+    gap, error = checks.evidence_gap(ELBO, model().log_normalizer)
+    assert abs(gap - kl) < 5 * error and error < 0.01
+
+
+# ---------------------------------------------------------------------- importance weights
+def test_the_weights_of_the_exact_posterior_are_all_the_evidence():
+    flow = Flow(StandardNormal(2), LowerAffine(2))
+    log_w = log_weights(posterior_params(), flow, model(), 100, rng())
+    assert log_w == pytest.approx(np.full(100, model().log_normalizer), abs=1e-11)
+    assert effective_sample_size(log_w) == pytest.approx(100)
+
+
+def test_the_bound_climbs_to_the_evidence():
+    """L_k grows with k in expectation, stays below ln Z, and comes within .01 nats of it."""
+    flow = Flow(StandardNormal(2), LowerAffine(2))
+    log_w = log_weights(posterior_params(1.5), flow, model(), 200_000, rng())
+    ks = [1, 2, 5, 20, 100, 1000]
+    bounds = [importance_weighted_bound(log_w, k) for k in ks]
+    assert bounds == sorted(bounds)
+    log_Z = model().log_normalizer
+    assert bounds[0] < log_Z - 0.2 and log_Z - 0.01 < bounds[-1] < log_Z + 0.005
+    assert importance_weighted_bound(log_w) == pytest.approx(log_Z, abs=0.01)
+
+
+@given(st.lists(st.floats(-800, 800), min_size=1, max_size=30), st.data())
+def test_the_bound_is_its_formula(log_w, data):
+    k = data.draw(st.integers(1, len(log_w)))
+    groups = [log_w[i : i + k] for i in range(0, len(log_w) - k + 1, k)]
+    expected = []
+    for group in groups:
+        top = max(group)
+        expected.append(top + math.log(sum(math.exp(x - top) for x in group) / k))
+    assert importance_weighted_bound(np.array(log_w), k) == pytest.approx(
+        np.mean(expected), abs=1e-9
+    )
+
+
+@given(st.lists(st.floats(-800, 800), min_size=1, max_size=30), st.floats(-500, 500))
+def test_effective_sample_size_is_between_1_and_n_and_ignores_a_constant(log_w, shift):
+    log_w = np.array(log_w)
+    ess = effective_sample_size(log_w)
+    assert 1 - 1e-12 <= ess <= len(log_w) + 1e-9
+    assert effective_sample_size(log_w + shift) == pytest.approx(ess, rel=1e-6)
+
+
+def test_effective_sample_size_of_known_weights():
+    assert effective_sample_size(np.log([1.0, 2.0, 3.0])) == pytest.approx(36 / 14)
+    assert effective_sample_size(np.array([0.0, -1000.0, -1000.0])) == 1.0
+
+
+# ----------------------------------------------------------------------------------- divergences
+@pytest.mark.parametrize("name", ["U1", "U2", "U3", "U4"])
+def test_both_divergences_against_quadrature(name):
+    """KL(q || p) by samples of q and KL(p || q) by exact draws of p, each within five sigma."""
+    f = Chain([Affine(2), Planar(2, 2)])
+    params = f.init(rng())
+    params[0]["log_scale"] = params[0]["log_scale"] + 0.6
+    flow, target = Flow(StandardNormal(2), f), table_1(name)
+
+    def log_q(z):
+        return flow.log_prob(params, z)
+
+    for estimate, quadrature in (
+        (kl_to_target, (log_q, target.log_prob)),
+        (kl_from_target, (target.log_prob, log_q)),
+    ):
+        kl, error = estimate(params, flow, target, 20_000, rng(1))
+        exact = checks.kl_by_quadrature(*quadrature, (-12.0, 12.0), points=600)
+        assert abs(kl - exact) < 5 * error + 1e-4 and 0 < error < 0.1 * exact
+
+
+def test_the_error_is_the_standard_error():
+    flow = Flow(StandardNormal(2), Affine(2))
+    params, target = flow.init(rng()), table_1("U2")
+    kl, error = kl_to_target(params, flow, target, 500, rng(4))
+    z, log_q = flow.sample_and_log_prob(params, 500, rng(4))
+    values = log_q - target.log_prob(z)
+    assert (kl, error) == pytest.approx((values.mean(), values.std(ddof=1) / math.sqrt(500)))
+
+
+def test_a_missed_mode_shows_in_the_forward_divergence():
+    """The best one-mode Gaussian of U1: .902 nats reverse, several more forward."""
+    flow, target = Flow(StandardNormal(2), Affine(2)), table_1("U1")
+    params = {"mean": np.array([1.86135, 0.0]), "log_scale": np.log([0.35341, 0.98687])}
+    reverse, error = kl_to_target(params, flow, target, 40_000, rng())
+    assert abs(reverse - 0.9024069) < 5 * error
+    assert kl_from_target(params, flow, target, 4000, rng())[0] > 10
+
+
+# ------------------------------------------------------------------------------------ clear errors
+def test_dims_must_agree():
+    with pytest.raises(ValueError, match=r"^flow and target: expected one dim, got 3 and 2"):
+        FreeEnergy(Flow(StandardNormal(3), Affine(3)), table_1("U1"))
+    with pytest.raises(ValueError, match=r"^batch: expected a whole number of at least 1, got 0"):
+        FreeEnergy(Flow(StandardNormal(2), Affine(2)), table_1("U1"), batch=0)
+
+
+def broken(value):
+    return Target(lambda z: anp.where(z[:, 0] > 0, value, 0.0) + 0 * z[:, 1], 2, name="mine")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_target_that_is_not_finite_names_step_and_term(value):
+    flow = Flow(StandardNormal(2), Affine(2))
+    message = r"^step 17: expected a finite ln p\(z_K\), got: ln p of mine: expected finite values"
+    with pytest.raises(FloatingPointError, match=message):
+        FreeEnergy(flow, broken(value)).value_and_grad(flow.init(rng()), rng(), 17)
+
+
+@pytest.mark.parametrize("bijection", [Affine(2), Chain([Affine(2), Planar(2, 2)])])
+def test_points_that_overflow_name_step_and_term(bijection):
+    flow = Flow(StandardNormal(2), bijection)
+    params = flow.init(rng())
+    (params if isinstance(params, dict) else params[0])["log_scale"][:] = 800.0
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(
+            FloatingPointError,
+            match=r"^step 3: expected a finite z_K, got: z_?[K0]: expected finite values",
+        ),
+    ):
+        FreeEnergy(flow, table_1("U1")).value_and_grad(params, rng(), 3)
+
+
+def test_a_log_det_that_is_not_finite_names_step_and_term():
+    """1 + c underflows to 0 where w.u < -745; at h = 0 the determinant is then 0 to rounding."""
+
+    class Flat(Affine):
+        def forward_with_pullback(self, params, z0):
+            zK, log_det, pullback = super().forward_with_pullback(params, z0)
+            return zK, log_det - np.inf, pullback
+
+    flow = Flow(StandardNormal(2), Flat(2))
+    message = r"^step 5: expected a finite free energy, got inf from the term log_det$"
+    with pytest.raises(FloatingPointError, match=message):
+        FreeEnergy(flow, table_1("U1")).value_and_grad(flow.init(rng()), rng(), 5)
+
+
+def test_a_target_of_the_wrong_shape_stays_a_value_error():
+    flow = Flow(StandardNormal(2), Affine(2))
+    target = Target(lambda z: z, 2, name="mine")
+    with pytest.raises(
+        ValueError, match=r"^ln p of mine: expected one value a row, shape \(256,\)"
+    ):
+        FreeEnergy(flow, target).value_and_grad(flow.init(rng()), rng(), 0)
+
+
+@pytest.mark.parametrize(
+    "log_w, k, message",
+    [
+        (np.zeros((2, 2)), 1, r"^log_w: expected shape \(n,\) with n >= 1, got \(2, 2\)"),
+        (np.zeros(0), 1, r"^log_w: expected shape \(n,\) with n >= 1, got \(0,\)"),
+        (np.array([0.0, np.nan]), 1, r"^log_w: expected finite values, got 1 NaN or inf"),
+        (np.zeros(3), 4, r"^k: expected at most n = 3, got 4"),
+        (np.zeros(3), 0, r"^k: expected a whole number of at least 1, got 0"),
+    ],
+)
+def test_wrong_weights_are_refused(log_w, k, message):
+    with pytest.raises(ValueError, match=message):
+        importance_weighted_bound(log_w, k)
+    if not message.startswith("^k"):
+        with pytest.raises(ValueError, match=message):
+            effective_sample_size(log_w)
+
+
+def test_a_divergence_needs_ln_z_and_draws():
+    flow = Flow(StandardNormal(2), Radial(2, 1))
+    target = Target(lambda z: -anp.sum(z**2, axis=1), 2, name="mine")
+    with pytest.raises(ValueError, match=r"^mine: expected a known log_normalizer"):
+        kl_to_target(flow.init(rng()), flow, target, 10, rng())
+    with pytest.raises(ValueError, match=r"^mine: expected a sampler"):
+        kl_from_target(flow.init(rng()), flow, target, 10, rng())
+
+
+def test_an_ode_flow_bounds_the_evidence_too():
+    f = ODEFlow(2, width=4, steps=10)
+    flow = Flow(StandardNormal(2), f)
+    log_w = log_weights(params_for(f, rng(), 0.4), flow, model(), 4000, rng())
+    gap, error = checks.evidence_gap(log_w, model().log_normalizer)
+    assert gap > 5 * error
