@@ -38,16 +38,15 @@ def full(rounds: int, only: str, resume: bool) -> None:
     """Every cell, written to results/ as soon as it is measured."""
     from benchmarks import cold, footprint, scaling
 
-    jobs = {
-        "footprint": lambda: footprint.measure(rounds),
-        "scaling": scaling.measure,
-        "cold": lambda: cold.measure(min(rounds, 7)),
-    }
+    jobs = {}
     with driver.Workers() as workers:
         for cell in cells.CELLS:
             jobs[cell.name] = lambda cell=cell: driver.measure(
                 workers, cell, cell.contenders(), rounds
             )
+        jobs["cold"] = lambda: cold.measure(min(rounds, 7))
+        jobs["footprint"] = lambda: footprint.measure(rounds)
+        jobs["scaling"] = scaling.measure
         for name, job in jobs.items():
             path = driver.RESULTS / f"{name}.json"
             if only not in name or (resume and driver.is_done(path, rounds)):

@@ -18,8 +18,8 @@ from benchmarks import cells
 from benchmarks.cells import Cell
 
 NAMES = ("ours", "torch", "normflows", "jax", "jax-layers", "flowjax")
-LENGTH, BATCH, STEPS, PEAK = 32, 100, 2500, 0.02
-SEED = 0
+LENGTH, BATCH, STEPS, PEAK = 32, 200, 1500, 0.02
+SEED = 5
 SLOW, SLOW_ROUNDS = ("torch", "normflows"), 3  # half a minute and more each
 GOAL = 0.02  # nats
 SAMPLES = 50_000
@@ -60,8 +60,11 @@ def ours() -> dict:
 
 
 def on_torch(name: str) -> dict:
+    import torch
+
     from benchmarks import with_torch
 
+    torch.manual_seed(SEED)
     training = with_torch.build(cell(), name, effective_start())
     for step in range(STEPS):
         training.optimizer.param_groups[0]["lr"] = rate(step)

@@ -85,7 +85,7 @@ def compare(
     for cell in filter(chosen, CELLS):
         record = results.get(cell.name)
         for name in to:
-            if record and name in record["contenders"]:
+            if record and {of, name} <= set(record["contenders"]):
                 worst = max(worst, (ratio(record, of, name), name, cell.name))
     if not worst[1]:
         return None
