@@ -4,10 +4,13 @@ A new map is added here, with one line, and gets all the laws. Each constructor 
 and returns a map; the tests ask the map itself for its `dim`.
 """
 
+from pathlib import Path
+
 import autograd.numpy as anp
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from nflib_min import (
     Affine,
@@ -30,6 +33,7 @@ settings.register_profile(
     "laws", derandomize=True, deadline=None, max_examples=25, database=None, print_blob=False
 )
 settings.load_profile("laws")
+set_hypothesis_home_dir(Path(__file__).parents[1] / "build" / "hypothesis")
 
 
 def permutation(dim):
