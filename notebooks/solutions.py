@@ -29,6 +29,20 @@ def log_det_radial(r, alpha, beta, d):
     return (d - 1) * np.log(across) + np.log(along)
 """,
     },
+    "03_flow_composition": {
+        1: """\
+def log_densities(log_q0, log_dets):
+    from_the_start = np.concatenate([0 * log_dets[:1], np.cumsum(log_dets, axis=0)])
+    return log_q0 - from_the_start
+""",
+        2: "answer = int(np.ceil(np.log(1000) / -np.log(np.log(2))))  # (ln 2)^K <= 1/1000",
+        3: """\
+def inverse_radius(R, alpha, beta):
+    # r (alpha + r) + beta r = R (alpha + r), so r^2 + (alpha + beta - R) r - alpha R = 0
+    B = alpha + beta - R
+    return (-B + np.sqrt(B**2 + 4 * alpha * R)) / 2
+""",
+    },
     "04_infinitesimal_flows": {
         1: """\
 def a_at(a0, c, t):
