@@ -347,6 +347,11 @@ class Reader:
     # --- cells
 
     def _markdown(self, cell: Cell) -> list[Block]:
+        for token in cell.tokens:
+            for child in token.children or []:
+                stray = re.search(r"\\[A-Za-z]+\{", child.content) if child.type == "text" else None
+                if stray:
+                    log.warning("%s: %s...} in the text is no formula", self.where, stray[0])
         if self.html:
             return [Block("html", Html(cell, self.around).document())]
         return [

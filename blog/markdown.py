@@ -647,7 +647,9 @@ class Html:
         renderer.rules.update(
             {k: v for k, v in parser.renderer.rules.items() if k.startswith("footnote")}
         )
-        return renderer.render(tokens, parser.options, {**self.cell.env, "writer": self})
+        return renderer.render(
+            tokens, parser.options, {**self.cell.env, "writer": self, "docId": self.around.prefix}
+        )
 
     def document(self) -> str:
         nodes = SyntaxTreeNode(self.cell.tokens).children

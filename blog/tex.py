@@ -224,7 +224,7 @@ def definitions(formulas: Iterable[Math]) -> frozenset[str]:
 def _tokens(tex: str) -> Iterator[str]:
     """Commands, environments, braces; comments, escaped characters and \\text are left out."""
     tex = re.sub(r"(?<!\\)((?:\\\\)*)%.*", r"\1", tex)
-    for match in re.finditer(r"\\(?:begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+|\\.|[{}]", tex, re.S):
+    for match in re.finditer(r"\\(?:begin|end)\s*\{[^{}]*\}|\\[A-Za-z]+|\\.|[{}&]", tex, re.S):
         yield match[0]
 
 
@@ -255,6 +255,8 @@ def check(tex: str, defined: frozenset[str] = frozenset()) -> None:
         elif closes:
             if not stack or stack.pop() != closes:
                 raise TexError(f"{kind if kind != chr(92) + 'end' else token} out of place {where}")
+        elif kind == "&" and not stack:
+            raise TexError(f"& outside of an array or an alignment {where}")
         elif kind[1:].isalpha() and kind[1:] not in commands and kind[1:] not in defined:
             raise TexError(f"a macro MathJax does not know: {kind} {where}")
     if stack:

@@ -107,6 +107,7 @@ REFUSALS = {
     "open brace": (["$\\frac{1}{2$"], "{ that nothing closes"),
     "open environment": (["\\begin{align} x"], r"without \\end{align}"),
     "crossed": (["$$\\left( x \\begin{matrix} 1 \\right) \\end{matrix}$$"], "out of place"),
+    "misplaced &": (["$a & b$"], "& outside of an array"),
     "unknown macro": (["$\\qty(x)$"], r"does not know: \\qty"),
     "unknown macro in an output": ([ran("m", {"text/latex": "$\\foo$"})], r"\\foo"),
     "unknown environment": (["$$\\begin{tikzpicture}\\end{tikzpicture}$$"], "tikzpicture"),
@@ -438,6 +439,22 @@ def test_page_is_one_file(tmp_path):
     outside = re.findall(r"\b(?:src|href)=\"(?!data:|#)([^\"]*)", text)
     assert outside == ["https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-mml-chtml.js"]
     assert "{%" not in re.sub(r"(?s)<pre.*?</pre>|<p>.*?</p>", "", text)
+
+
+def test_footnotes_of_a_page_lead_to_each_other(tmp_path):
+    path = write(tmp_path, "one[^1]\n\n[^1]: first $x$", "two[^1]\n\n[^1]: second")
+    text = blog.publish([path], tmp_path / "out", html=True)[0].read_text("utf-8")
+    targets = re.findall(r'href="#(fn[^"]*)"', text)
+    assert len(targets) == 4 and len(set(targets)) == 4
+    assert all(f'id="{target}"' in text for target in targets)
+    assert r"first \(x\)" in text
+
+
+def test_tex_in_prose_is_told(tmp_path, caplog):
+    assert r"\textit{flow}" in export(write(tmp_path, r"a \textit{flow} of $x$")).replace(
+        "\\\\", "\\"
+    )
+    assert r"cell 1 (c000): \textit{...} in the text is no formula" in caplog.text
 
 
 def test_cases_are_well_formed():
