@@ -6,10 +6,8 @@ learned is judged afterwards, by one and the same code, from the effective param
 """
 
 import math
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -107,27 +105,20 @@ def measure(rounds: int) -> dict:
     """Rounds of all processes in turn; a first round, untimed, warms the file system's cache."""
     from benchmarks import driver
 
-    found = {name: {"wall": [], "kl": []} for name in NAMES}
+    found = {name: {"wall": [], "cpu": [], "kl": []} for name in NAMES}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "learned.npz"
         for r in range(-1, rounds):
             for name in NAMES:
                 if name in SLOW and r >= SLOW_ROUNDS:
                     continue
-                begin = time.perf_counter()
-                subprocess.run(
-                    [sys.executable, "-m", "benchmarks.cold", name, str(path)],
-                    env=driver.environment(),
-                    cwd=driver.ROOT,
-                    check=True,
-                    preexec_fn=driver.one_core,
-                )
-                seconds = time.perf_counter() - begin
+                seconds = driver.run(["-m", "benchmarks.cold", name, str(path)])
                 if r < 0:
                     with np.load(path) as file:
                         found[name]["kl"] = kl(**file)
                 else:
-                    found[name]["wall"].append(seconds)
+                    found[name]["wall"].append(seconds["wall"])
+                    found[name]["cpu"].append(seconds["cpu"])
     setting = {"length": LENGTH, "batch": BATCH, "steps": STEPS, "peak": PEAK, "samples": SAMPLES}
     return {"cell": {"kind": "cold", **setting}, "goal": GOAL, "contenders": found}
 

@@ -1,9 +1,6 @@
 """What it takes to begin: seconds to import a library, megabytes to install it."""
 
 import re
-import subprocess
-import sys
-import time
 from importlib import metadata
 
 from packaging.requirements import Requirement
@@ -34,18 +31,12 @@ ENVIRONMENTS = {
 
 def measure(rounds: int) -> dict:
     """Import times over rounds in turn, and the sizes of what each library needs."""
-    wall = {name: [] for name in IMPORTS}
+    imports = {name: [] for name in IMPORTS}
     for r in range(-1, rounds):  # the first round warms the file system's cache
         for name, code in IMPORTS.items():
-            begin = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-c", code],
-                env=driver.environment(),
-                check=True,
-                preexec_fn=driver.one_core,
-            )
+            seconds = driver.run(["-c", code])
             if r >= 0:
-                wall[name].append(time.perf_counter() - begin)
+                imports[name].append(seconds)
     environments = {"ours": own_requirements(), **ENVIRONMENTS}
     own = sum(p.stat().st_size for p in (driver.ROOT / "nflib_min").glob("*.py"))
     installed = {}
@@ -55,7 +46,7 @@ def measure(rounds: int) -> dict:
         if name == "ours":
             sizes["nflib_min"] = own
         installed[name] = {"bytes": sum(sizes.values()), "packages": sizes}
-    return {"cell": {"kind": "footprint"}, "imports": wall, "installed": installed}
+    return {"cell": {"kind": "footprint"}, "imports": imports, "installed": installed}
 
 
 def own_requirements() -> list[str]:
