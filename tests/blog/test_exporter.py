@@ -242,7 +242,7 @@ def test_figures_go_through_the_include_and_are_named_by_content(tmp_path):
     line = next(line for line in post.splitlines() if "include" in line)
     match = re.fullmatch(
         r'\{% include figure\.liquid path="(assets/img/note/[0-9a-f]{16}\.png)" '
-        r'class="img-fluid rounded z-depth-1 bg-white" '
+        r'class="img-fluid rounded z-depth-1 bg-white p-2" '
         r'alt="A &quot;plot&quot; of &lt;x&gt; &#123;{ y }}" '
         r'caption="Mass \\\(\|J\|\\\) is <em>kept</em> &#123;% raw %}\." zoomable=true %\}'.replace(
             "%}\\.", "&#37;}\\."
