@@ -4,6 +4,7 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 from autograd import grad, jacobian
+from autograd.core import make_vjp
 from autograd.test_util import check_grads
 from hypothesis import given
 from hypothesis import strategies as st
@@ -614,6 +615,15 @@ def test_third_derivatives_come_from_the_formula():
     hessian = jacobian(jacobian(lambda z: f.forward_and_log_det(params, z)[1][0]))(z)
     expected = jacobian(jacobian(lambda z: f.formula(params, z)[1][0]))(z)
     assert hessian == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["Planar", "Radial", "Coupling, affine", "ODEFlow"])
+def test_a_written_pullback_is_linear_and_can_be_differentiated(name):
+    """d/dg of g -> J^T g is J: here g is traced by autograd, and the points are not."""
+    f, params, z, g = example(name, dim=2, n=2)
+    pull = make_vjp(lambda z: f.forward(params, z), z)[0]
+    J = jacobian(lambda z: f.forward(params, z))(z)
+    assert jacobian(pull)(g[0]) == pytest.approx(np.transpose(J, (2, 3, 0, 1)), abs=1e-12)
 
 
 def test_pullback_by_autograd_of_any_traceable_map():

@@ -231,6 +231,14 @@ def test_root_finds_the_point_it_was_made_from(a, b, c):
     assert planar_root(c, b, t)[0] == pytest.approx(a, abs=20 * noise + 1e-300)
 
 
+def test_root_needs_few_steps(monkeypatch):
+    """Newton's steps double the digits: a dozen do, unless a layer is nearly flat or very steep."""
+    monkeypatch.setattr(planar, "NEWTON_STEPS", 12)
+    cube = np.meshgrid([-0.99, -0.5, 0.5, 3.0, 10.0], [-3.0, 0.0, 2.0], [-9.0, 0.1, 4.0])
+    c, b, t = (x.ravel() for x in cube)
+    assert residual(c, b, t, planar_root(c, b, t)) <= 20
+
+
 def test_root_has_autograds_gradient():
     c, b, t = np.array([-0.9, 0.5, 4.0]), np.array([0.1, -1.0, 2.0]), np.array([0.3, -2.0, 1.0])
     for argument in range(3):
