@@ -264,7 +264,7 @@ class Reader:
                 yield index, level, node
 
     def _title(self):
-        """The h1 that the theme prints itself: the only one, or the one that is the title."""
+        """The h1 that the theme prints itself: the title's, or the one that opens the text."""
         tops = [(index, node) for index, level, node in self._headings() if level == 1]
         if not tops:
             return None
@@ -273,7 +273,8 @@ class Reader:
         given = self.meta.get("title")
         if given is None:
             self.meta["title"] = text
-        elif given != text and len(tops) > 1:
+        opens = index == min(self.cells) and node.map[0] == 0
+        if given not in (None, text) and (len(tops) > 1 or not opens):
             return None
         return _opening(node)
 

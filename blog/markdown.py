@@ -238,6 +238,7 @@ def escape(text: str) -> str:
     return "".join(out) + text[at:]
 
 
+_ADDRESS = re.compile(r"\bhttps?://[\w./~:?#@!&'*+,;=%-]*[\w/=&#-]", re.ASCII)
 _LINE_START = re.compile(r"(?:#|:|=|\^|[+-](?=\s|$)|-+$)|(\d+)([.)])(?=\s|$)")
 
 
@@ -257,7 +258,7 @@ class Kramdown:
     """Writes one parsed cell as kramdown; `blocks()` gives Markdown strings and Figures."""
 
     def __init__(self, cell: Cell, around: Surroundings) -> None:
-        self.cell, self.around = cell, around
+        self.cell, self.around, self.in_link = cell, around, False
 
     def blocks(self) -> list[str | Figure]:
         root = SyntaxTreeNode(self.cell.tokens)
@@ -405,7 +406,8 @@ class Kramdown:
         items = []
         for index, item in enumerate(node.children):
             mark = marker(index)
-            body = self._join(item.children, tight)
+            # an escaped box at the start of an item is a box to tick
+            body = re.sub(r"^\\\[([ xX])\\\](?= )", r"[\1]", self._join(item.children, tight))
             items.append(mark + re.sub(r"\n(?=[^\n])", "\n" + " " * len(mark), body))
         return ("\n" if tight else "\n\n").join(items)
 
@@ -485,7 +487,9 @@ class Kramdown:
             return f"<del>{self._inline(node.children)}</del>"
         if node.type == "link":
             url = _url(self.around.link(self.cell.restore(str(node.attrs["href"]))))
+            self.in_link = True
             text = self._inline(node.children)
+            self.in_link = False
             if not url:
                 return text
             if text.startswith("^"):  # `[^` begins a footnote
@@ -499,12 +503,22 @@ class Kramdown:
             url = _url(self.around.address(path))
             return f"![{escape(alt)}]({url})"
         if node.type == "html_inline":
+            if re.match(r"</?a\b", node.content, re.I):
+                self.in_link = not node.content.startswith("</")
             return self.around.tag(self.cell.restore(node.content)).replace("\n", " ")
         if node.type == "footnote_ref":
             return f"[^{self._label(node.meta)}]"
         raise ValueError(f"a Markdown construct without a kramdown form: {node.type}")
 
     def _text(self, text: str) -> str:
+        """Text with formulas and, outside of links, bare addresses, which Jupyter links too."""
+        text, addresses = re.subn(_ADDRESS, lambda m: f"\0{m[0]}\0", text)
+        if addresses and not self.in_link:
+            pieces = text.split("\0")
+            return "".join(f"<{p}>" if i % 2 else self._plain(p) for i, p in enumerate(pieces))
+        return self._plain(text.replace("\0", ""))
+
+    def _plain(self, text: str) -> str:
         out, at = [], 0
         for mark in MARK.finditer(text):
             out.append(escape(text[at : mark.start()]))
@@ -583,7 +597,13 @@ class _Renderer(RendererHTML):
     """markdown-it's HTML with this project's formulas, code, links and images."""
 
     def text(self, tokens, index, options, env):
-        return env["writer"].text(tokens[index].content)
+        before = "".join(
+            t.content if t.type == "html_inline" else {1: "<a ", -1: "</a"}.get(t.nesting, "")
+            for t in tokens[:index]
+            if t.type in ("link_open", "link_close", "html_inline")
+        )
+        outside = before.lower().count("<a ") <= before.lower().count("</a")
+        return env["writer"].text(tokens[index].content, link=outside)
 
     def code_inline(self, tokens, index, options, env):
         return (
@@ -659,13 +679,13 @@ class Html:
         """The content of a one-paragraph source, such as a caption, without the <p>."""
         return re.sub(r"^<p>(.*)</p>$", r"\1", self.document().strip(), flags=re.S)
 
-    def text(self, text: str) -> str:
+    def text(self, text: str, link: bool = True) -> str:
         out, at = [], 0
         for mark in MARK.finditer(text):
-            out.append(_html_text(text[at : mark.start()]))
+            out.append(_html_text(text[at : mark.start()], link))
             out.append(self._math(self.cell.formulas[ord(mark[0]) - FIRST]))
             at = mark.end()
-        return "".join(out) + _html_text(text[at:])
+        return "".join(out) + _html_text(text[at:], link)
 
     def html(self, content: str) -> str:
         """Raw HTML of a Markdown cell: formulas between the tags are typeset, elsewhere text."""
@@ -720,6 +740,10 @@ def _no_dollar(text: str) -> str:
     return re.sub(r"(?<!\\)\$", r"\\$", text)
 
 
-def _html_text(text: str) -> str:
+def _html_text(text: str, link: bool) -> str:
+    if link and (address := _ADDRESS.search(text)):
+        url = html.escape(address[0])
+        before, after = text[: address.start()], text[address.end() :]
+        return f'{_html_text(before, False)}<a href="{url}">{url}</a>{_html_text(after, True)}'
     text = _MATHJAX_READS.sub(lambda m: "<span>\\</span>", html.escape(text, quote=False))
     return text.replace("$", r"\$")

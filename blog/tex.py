@@ -41,8 +41,9 @@ _RAW = re.compile(r"<(script|style|pre|code|textarea)\b[^>]*>.*?</\1\s*>", re.S 
 _AUTOLINK = re.compile(r"<[A-Za-z][A-Za-z0-9+.-]+:[^\s<>]*>")
 _BEGIN = re.compile(r"\\begin\{([A-Za-z]+\*?)\}")
 _REFERENCE = re.compile(r"\\(?:eq)?ref\{[^{}\n]*\}")
-# "costs $5 and the density $q$", "$5와 $q$": an amount and words, not a formula
+# "costs $5 and the density $q$", "$5와 $q$": an amount and words, not a formula; nor is "5$와 6$"
 _MONEY = re.compile(r"\d[\d,.]*\s*(?:[\uac00-\ud7a3]|[A-Za-z]{2,}\s(?:[^\\_^={}]*\s)?$)")
+_ROW = re.compile(r"\n[ \t]*\|")
 _BLANK = re.compile(r"\n[ \t]*\n")
 
 
@@ -139,8 +140,9 @@ def _closing(source: str, at: int, mark: str, code: dict[int, int]) -> int | Non
         if char == "\\":
             at += 2
             continue
-        if inline and char == "\n" and (_BLANK.match(source, at) or in_table):
-            break
+        if inline and char == "\n":
+            if _BLANK.match(source, at) or (in_table and _ROW.match(source, at)):
+                break
         if inline and char == "`" and (span := _CODE.match(source, at)):
             at = span.end()
             continue
@@ -151,7 +153,8 @@ def _closing(source: str, at: int, mark: str, code: dict[int, int]) -> int | Non
                 if depth:
                     at += 2
                     continue
-            if inline and depth == 0 and _MONEY.match(source[start:at]):
+            behind = re.match(r"\d\$\s*[\uac00-\ud7a3]", source[max(0, start - 2) : at])
+            if inline and depth == 0 and (behind or _MONEY.match(source[start:at])):
                 return None
             money = inline and source[at + 1 : at + 2].isdigit()
             if source[start:at].strip() and not money:

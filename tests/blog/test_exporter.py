@@ -84,6 +84,11 @@ def test_several_h1_are_sections_when_the_title_is_given(tmp_path):
     assert re.findall(r"(?m)^#+ .*", text) == ["## One", "### Sub", "## Two"]
 
 
+def test_an_h1_inside_the_text_is_no_title(tmp_path):
+    text = body(export(write(tmp_path, "first\n\n# One", "## Sub")))
+    assert re.findall(r"(?m)^#+ .*", text) == ["## One", "### Sub"]
+
+
 def test_date_and_slug_make_the_name(tmp_path):
     path = write(tmp_path, "x", lang="ko")
     page = blog.publish([path], tmp_path / "site", date="2026-03-04")[0]
@@ -380,6 +385,18 @@ def test_a_post_alone_links_to_the_repository_or_nowhere(tmp_path):
         path.parent, "[o](02_b.ipynb)", name="01_a.ipynb", links={"02_b": "2025-12-31-old"}
     )
     assert "[o]({% post_url 2025-12-31-old %})" in export(known)
+
+
+def test_bare_addresses_are_links(tmp_path):
+    text = "see https://h/a_b?c=1#d, (http://x.y/), https://h/글 and [https://h/x](https://h/y)."
+    text += ' <a href="https://h/x">https://h/x</a>'
+    post = body(export(write(tmp_path, text)))
+    assert post == (
+        "see <https://h/a_b?c=1#d>, (<http://x.y/>), <https://h/>글 and [https://h/x](https://h/y)."
+        ' <a href="https://h/x">https://h/x</a>'
+    )
+    page = blog.publish([write(tmp_path, text)], tmp_path / "out", html=True)[0].read_text("utf-8")
+    assert page.count("<a href") == 5 and '(<a href="http://x.y/">http://x.y/</a>)' in page
 
 
 def test_links_inside_follow_the_ids_of_kramdown(tmp_path):

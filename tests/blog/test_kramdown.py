@@ -67,10 +67,13 @@ class Outline(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag, attributes):
-        self.parts.append("" if tag in self.LOOSE else f"<{tag}>")
+        if tag == "input":  # a box to tick, which CommonMark leaves as text
+            self.parts.append("[x]" if ("checked", "checked") in attributes else "[]")
+        else:
+            self.parts.append("" if tag in self.LOOSE else f"<{tag}>")
 
     def handle_endtag(self, tag):
-        self.parts.append("" if tag in self.LOOSE else f"</{tag}>")
+        self.parts.append("" if tag in {*self.LOOSE, "input"} else f"</{tag}>")
 
     def handle_data(self, data):
         self.parts.append(data)
@@ -181,7 +184,7 @@ WORDS = [
         "_x",
         "x_",
     ),
-    *(r"\*", r"\_", r"\#", r"\|", r"\$5", "###", "#tag", "a*b", "*a", "a*", "http://a.b", "@"),
+    *(r"\*", r"\_", r"\#", r"\|", r"\$5", "###", "#tag", "a*b", "*a", "a*", "@"),
 ]
 CODE = ["`$HOME`", "`a|b`", "`` a`b ``", "`$$x$$`", "`{% raw %}`", "`{{ x }}`", "`_a_`", "`<b>`"]
 BLOCKS = [
