@@ -5,6 +5,14 @@
 #     language: python
 #     name: python3
 #   post:
+#     categories:
+#     - flows
+#     date: '2026-11-21'
+#     description: Layers in a row, log-determinants in a sum, and absolute KLs on the
+#       paper's four test densities
+#     tags:
+#     - normalizing-flows
+#     - variational-inference
 #     title: How does a simple density become any density?
 # ---
 
@@ -25,13 +33,13 @@ from nflib_min.training import cosine_decay, fit
 
 
 # %% tags=["setup"]
-def train(flow, target, steps=6000, batch=256, seed=0, start=None, annealed=True):
+def train(flow, target, steps=6000, batch=256, seed=0, start=None, annealed=True, rate=1e-2):
     """The recipe of this notebook: Adam on the free energy, annealed for a third of the steps."""
     rng = np.random.default_rng(seed)
     start = flow.init(rng) if start is None else start
     beta = (lambda t: min(1.0, 0.01 + 3 * t / steps)) if annealed else None
     loss = FreeEnergy(flow, target, batch=batch, annealing=beta)
-    return fit(loss, start, steps, rng, learning_rate=cosine_decay(1e-2, steps))
+    return fit(loss, start, steps, rng, learning_rate=cosine_decay(rate, steps))
 
 
 # %% tags=["setup"]
@@ -93,7 +101,7 @@ show(fig, alt=alt, caption=caption)
 #
 # - compose maps, add their log-determinants, and evaluate the resulting density at any point through the true inverse;
 # - say when a Kullback-Leibler divergence (KL) to a test density exists at all, and report it in absolute nats;
-# - train planar flows that come within a few hundredths of a nat of four densities, and recognise a collapsed start and a lost mode.
+# - train planar flows that come within a tenth of a nat of four densities, and recognise a collapsed start and a lost mode.
 #
 # **You need** the change of variables from the previous notebook, the evidence lower bound (ELBO) from the first, and a little NumPy.
 #
@@ -111,7 +119,7 @@ show(fig, alt=alt, caption=caption)
 # | $z_\text{ref}, \alpha, \beta$ | centre and parameters of a radial layer | `z_ref`, `log_alpha`, `beta` |
 # | $U$, $Z$ | an energy, and the integral of $e^{-U}$ | `targets`, `log_normalizer` |
 #
-# A base with mean $\mu$ and standard deviations $\sigma$, as in the paper, is a standard normal followed by one `Affine` layer: everything that is learned lives in a map, none of it in the base.
+# A base with mean $\mu$ and standard deviations $\sigma$, as in the paper (which calls it diagonal and prints $\sigma^2 I$), is a standard normal followed by one `Affine` layer: everything that is learned lives in a map, none of it in the base.
 #
 # ## What can ten layers do that one cannot?
 #
@@ -174,7 +182,7 @@ on a Gaussian and on a square; its columns are $q_1$, $q_2$ and $q_{10}$. Edges 
 show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
-# One planar layer compresses or expands the plane along a single direction, and the picture stays the same along the parallel lines of the hyperplane $w^\top z + b = 0$. The next layer has another direction. A radial layer leaves a dent or a spike at its centre. The corners of the square can still be counted after ten layers, since an invertible smooth map carries borders to borders.
+# One planar layer compresses or expands the plane along a single direction, and the picture stays the same along the parallel lines of the hyperplane $w^\top z + b = 0$. The next layer has another direction. A radial layer leaves a dent or a spike at its centre. An invertible smooth map carries borders to borders: after ten layers the edge of the square is still one closed curve.
 #
 # Equation [(7)](#eq-7) as a loop is short. Here it runs over [`planar_layer`](../nflib_min/planar.py), the formula of one layer, and is compared with two other routes: the whole stack [`Planar`](../nflib_min/planar.py), and the determinant of the *composed* map's Jacobian, which [`log_det_by_autodiff`](../nflib_min/checks.py) obtains without knowing that there are layers.
 
@@ -397,7 +405,9 @@ show(fig, alt=alt, caption=caption)
 # \mathrm{KL}(q_K \,\Vert\, p) = \mathcal F + \ln Z \ge 0 \tag{N5}
 # $$
 #
-# We train twelve planar flows, 6000 steps each with the recipe `train` from the top, and beside them three flows of the paper's competitor NICE (Non-linear Independent Components Estimation; Dinh et al., 2014) on $U_2$. A NICE layer shifts one coordinate by a small network of the other and has determinant 1; the coordinates are swapped between layers: [`coupling.nice`](../nflib_min/coupling.py).
+# We train twelve planar flows, 6000 steps each with the recipe `train` from the top, and beside them three flows of the paper's competitor NICE (Non-linear Independent Components Estimation; Dinh et al., 2014) on $U_2$. A NICE layer shifts one coordinate by a small network of the other and has determinant 1; the coordinates are swapped between layers: [`coupling.nice`](../nflib_min/coupling.py). It gets fewer and smaller steps here, so read its row as a neighbour, not as a verdict.
+#
+# Six thousand steps amplify rounding: another processor may change the third digit of a KL, now and then the second. The panels carry the numbers of this run; the printed bounds are the part that has to hold everywhere.
 #
 # A detail that costs people an evening: the paper draws these panels with $z_2$ pointing **down**. By the formulas of Table 1 the second branches of $U_3$ and $U_4$ lie *below* the first, since $w_2$ and $w_3$ are subtracted; everywhere else in this notebook $z_2$ points up.
 #
@@ -406,12 +416,12 @@ show(fig, alt=alt, caption=caption)
 # %%
 names, lengths = ("U1", "U2", "U3", "U4"), (2, 8, 32)
 goals = {name: table_1(name) for name in names} | {"NICE": table_1("U2")}
-flows, kl, steps = {}, {}, {"steps": 3000, "batch": 100}
+flows, kl, for_nice = {}, {}, {"steps": 2000, "batch": 100, "rate": 5e-3}
 for name, K in [(name, K) for name in goals for K in lengths]:
     couplings = nice(2, K, np.random.default_rng(0), hidden=(16,))
     flows[name, K] = flow = Flow(gaussian, couplings) if name == "NICE" else planar_flow(K)
     if (name, K) not in trained:
-        options = steps if name == "NICE" else {}
+        options = for_nice if name == "NICE" else {}
         trained[name, K] = train(flow, goals[name], **options).params
     params, rng = trained[name, K], np.random.default_rng(5)
     kl[name, K], error = kl_to_target(params, flow, goals[name], 50_000, rng)
@@ -439,8 +449,9 @@ show(fig, alt=alt, caption=caption)
 at_most = {
     2: (0.4, 1.0, 0.9, 1.3, 0.8),
     8: (0.06, 0.5, 0.35, 0.5, 0.5),
-    32: (0.015, 0.02, 0.1, 0.08, 0.15),
+    32: (0.015, 0.02, 0.1, 0.08, 0.25),
 }
+assert min(kl[name, 2] for name in goals) > 0.15
 for K, bounds in at_most.items():
     for name, bound in zip(goals, bounds, strict=True):
         assert kl[name, K] < bound, (name, K, kl[name, K])
@@ -464,7 +475,7 @@ print("KL(p || q) for the fork: K = 2 above 1 nat, K = 32 below 0.2 nat: True")
 # %% [markdown]
 # Read the panels by rows. Two layers have two directions, so they bend the Gaussian twice, and a sine wave with four bends is out of reach. The divergence we minimise, $\mathrm{KL}(q \Vert p)$, punishes mass where the target has none and forgives missing mass: short flows therefore cover a part of the ridge and stay silent about the rest. The other direction, $\mathrm{KL}(p \Vert q)$, from exact draws of the target, is the one that notices.
 #
-# **With a known normaliser "close" becomes a number. Thirty-two planar layers come within a few hundredths of a nat of all four densities; two layers stay about half a nat away, by leaving parts out.**
+# **With a known normaliser "close" becomes a number. Thirty-two planar layers come within a tenth of a nat of all four densities, and much closer on most; two layers stay a quarter of a nat to a whole one away, by leaving parts out.**
 #
 # ## How much does length buy?
 #
@@ -495,7 +506,7 @@ caption = "The gap to $\\ln Z$, which no bound crosses (left), and on a log scal
 show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
-# Does the climb reach *any* density, as our title asks? The paper claims universality for infinitesimal flows only, the subject of the next notebook. For $K$ planar layers in a fixed dimension there is no such theorem, and there are results in the other direction (Kong and Chaudhuri, 2020). What we have is a measurement: on these four densities sixteen times the layers shrink the gap by a factor between ten and several hundred.
+# Does the climb reach *any* density, as our title asks? The paper claims universality for infinitesimal flows only, the subject of the next notebook. For $K$ planar layers in a fixed dimension there is no such theorem, and there are results in the other direction (Kong and Chaudhuri, 2020). What we have is a measurement: on these four densities sixteen times the layers shrink the gap by a factor of more than 8.
 #
 # **Length buys accuracy at a linear price: K layers cost K times one layer, and the gap shrinks by more than a factor of 8 from 2 layers to 32. It is a measurement on four densities, not a theorem about all of them.**
 #
@@ -510,7 +521,7 @@ show(fig, alt=alt, caption=caption)
 # $$
 #
 # - $\beta_t$ is an inverse temperature: at 0.01 the target is almost flat, and $q$ spreads over all of it;
-# - it multiplies the *joint* $\ln \tilde p$. (The paper's first line of (20) drops $\beta$ and misprints the sum's argument.) This is not the later "KL warm-up", which multiplies the KL term of the ELBO;
+# - it multiplies the *joint* $\ln \tilde p$. (The first line of (20) in the paper prints $p_K$ where $q_K$ is meant, and leaves the $\beta$ out.) This is not the later "KL warm-up", which multiplies the KL term of the ELBO;
 # - our runs are shorter, so $\beta_t$ reaches 1 after a third of the steps.
 #
 # We try it on $U_1$, whose two arcs can be lost. Three seeds, with and without annealing, from two starts: the usual one, and one that sits inside the right arc, like the best diagonal Gaussian of [the first notebook](01_elbo.ipynb).
@@ -634,7 +645,7 @@ gap, _ = checks.evidence_gap(walled.log_density(z) - log_q, walled.log_normalize
 print("with the wall the bound holds, more than 1000 nats below ln Z:", gap > 1000)
 
 # %% [markdown]
-# **Symptom:** the ELBO is above the evidence, and a wider $q$ makes it higher still, without end: training never converges and the draws leave the window. **Cure:** a target whose $Z$ is finite. With the wall, the same Gaussian pays dearly.
+# **Symptom:** the ELBO is above the evidence, and a wider $q$ makes it higher still, without end, so training drifts outwards for as long as it runs. **Cure:** a target whose $Z$ is finite. With the wall, the same Gaussian pays dearly.
 #
 # ## What to remember
 #
@@ -642,7 +653,7 @@ print("with the wall the bound holds, more than 1000 nats below ln Z:", gap > 10
 # - A planar layer is inverted by one root on a line, so $q_K$ can be evaluated anywhere; that it integrates to 1 is the test of everything.
 # - A constraint should be the identity at initialisation. The printed one starts every layer at $\ln 2$.
 # - $U_2$, $U_3$ and $U_4$ are improper as printed. With a wall, $Z$ is exact and KL absolute.
-# - Length helps, measurably: from about half a nat at $K = 2$ to a few hundredths at $K = 32$.
+# - Length helps, measurably: from a quarter of a nat or more at $K = 2$ to less than a tenth at $K = 32$.
 # - A gap of $\ln 2$ with a flat training curve means a lost mode. Annealing is the insurance.
 #
 # ## In practice
@@ -654,7 +665,7 @@ print("with the wall the bound holds, more than 1000 nats below ln Z:", gap > 10
 # | flowjax | `bijections.Planar` | `Chain`, first listed = first applied |
 # | TensorFlow Probability | none; couplings and autoregressive maps instead | `Chain([f2, f1])`, **last** listed = first applied |
 #
-# Few of them can evaluate the density of a planar flow away from its own draws, since that needs the inverse of this notebook. When you meet a planar flow in the wild, look at its $m$ before you blame the optimiser. Today spline couplings and autoregressive flows need far fewer layers for the same accuracy; what they share with this notebook is equation [(7)](#eq-7).
+# As a rule they offer no inverse of a tanh layer, so the density is known at the flow's own draws only; evaluating it elsewhere needs the root of this notebook. When you meet a planar flow in the wild, look at its $m$ before you blame the optimiser. Today spline couplings and autoregressive flows need far fewer layers for the same accuracy; what they share with this notebook is equation [(7)](#eq-7).
 #
 # ## References
 #
