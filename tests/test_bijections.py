@@ -80,7 +80,9 @@ def test_no_bijection_is_forgotten():
         inner = [*getattr(f, "maps", []), *([f.bijection] if isinstance(f, Inverse) else [])]
         return {type(f)}.union(*map(parts, inner))
 
-    public = {c for c in subclasses(Bijection) if c.__module__.startswith(nflib_min.__name__)}
+    library = nflib_min.__name__
+    public = {c for c in subclasses(Bijection) if c.__module__.startswith(library)}
+    public -= {c for c in public if c.__module__ == f"{library}.mistakes"}  # wrong on purpose
     tested = set().union(*(parts(make(2, 2)) for make in BIJECTIONS.values()))
     assert tested == public - {Bijection}
 
