@@ -407,7 +407,7 @@ show(fig, alt=alt, caption=caption)
 #
 # We train twelve planar flows, 6000 steps each with the recipe `train` from the top, and beside them three flows of the paper's competitor NICE (Non-linear Independent Components Estimation; Dinh et al., 2014) on $U_2$. A NICE layer shifts one coordinate by a small network of the other and has determinant 1; the coordinates are swapped between layers: [`coupling.nice`](../nflib_min/coupling.py). It gets fewer and smaller steps here, so read its row as a neighbour, not as a verdict.
 #
-# Six thousand steps amplify rounding: another processor may change the third digit of a KL, now and then the second. The panels carry the numbers of this run; the printed bounds are the part that has to hold everywhere.
+# Six thousand steps amplify rounding: another processor may move a KL by about a hundredth of a nat. The panels carry the numbers of this run; the printed bounds are the part that has to hold everywhere.
 #
 # A detail that costs people an evening: the paper draws these panels with $z_2$ pointing **down**. By the formulas of Table 1 the second branches of $U_3$ and $U_4$ lie *below* the first, since $w_2$ and $w_3$ are subtracted; everywhere else in this notebook $z_2$ points up.
 #
