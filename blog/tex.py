@@ -50,7 +50,7 @@ _BLANK = re.compile(r"\n[ \t]*\n")
 def scan(source: str, markdown: bool = True) -> tuple[str, list[Math]]:
     """Replace each formula of a Markdown source (or of plain text) by one private character.
 
-    Found are `$..$` (not across a blank line, not closed before a digit: "$5 and $10" is money),
+    Found are `$..$` (not across a blank line; "$5 and $10" is money),
     `$$..$$`, `\\\\(..\\\\)`, `\\\\[..\\\\]`, a bare environment `\\begin{..}..\\end{..}` and a bare
     `\\ref` or `\\eqref`; `$` in code, in tags and after a backslash is text.
     Returns the text and the formulas in order; raises TexError for mathematics left open.
@@ -156,7 +156,9 @@ def _closing(source: str, at: int, mark: str, code: dict[int, int]) -> int | Non
             behind = re.match(r"\d\$\s*[\uac00-\ud7a3]", source[max(0, start - 2) : at])
             if inline and depth == 0 and (behind or _MONEY.match(source[start:at])):
                 return None
+            # "$5 and $10" is money, "3$\times$3" is not
             money = inline and source[at + 1 : at + 2].isdigit()
+            money = money and (source[start].isdigit() or source[at - 1].isspace())
             if source[start:at].strip() and not money:
                 if depth == 0:
                     return at

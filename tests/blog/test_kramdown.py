@@ -302,6 +302,16 @@ documents = st.lists(blocks(), min_size=1, max_size=4).map(
 )
 
 
+def as_written(formulas) -> list[tuple[str, str]]:
+    """Formulas to compare; where a block has no room, display style stands for a display."""
+    return [
+        ("d", plain(tex).replace(r"\displaystyle", ""))
+        if r"\displaystyle" in tex
+        else (k, plain(tex))
+        for k, tex in formulas
+    ]
+
+
 def some_documents(count: int) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """A fixed choice of documents whose formulas MathJax can typeset, for the browser."""
     chosen = []
@@ -321,7 +331,7 @@ def some_documents(count: int) -> list[tuple[str, str, list[tuple[str, str]]]]:
 def test_formulas_and_structure_survive(jekyll, document):
     source, words, formulas = document
     found, page = mathjax(jekyll(write(source)))
-    assert [(k, plain(t)) for k, t in found] == [(k, plain(t)) for k, t in formulas]
+    assert as_written(found) == as_written(formulas)
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     reference = parser.render(words)
     for was, is_ in (("s>", "del>"), ("<h1>", "<h2>"), ("</h1>", "</h2>")):
