@@ -48,20 +48,18 @@ class Refused(ValueError):
 # what the template prints in the post's own language; English where a language is not listed
 WORDS = {
     "en": {
-        "twin": "Read this post in {language}",
+        "read": "Read in English",
         "notebook": "the notebook",
         "source": "its source",
         "from": "This post is {notebook}; every output in it was computed there ({source}).",
         "solution": "Solution of exercise {number}",
-        "name": "English",
     },
     "ko": {
-        "twin": "이 글을 {language}로 읽기",
+        "read": "한국어로 읽기",
         "notebook": "노트북",
         "source": "원본",
-        "from": "이 글은 {notebook}에서 만들었고, 모든 출력은 그 노트북이 계산한 값이다({source}).",
+        "from": "이 글은 {notebook}으로 만들었고, 출력은 모두 거기서 계산했어요({source}).",
         "solution": "연습문제 {number} 풀이",
-        "name": "한국어",
     },
 }
 
@@ -710,7 +708,7 @@ class AlFolioExporter(MarkdownExporter):
             "fence": code,
             "front_matter": _front_matter_text,
             "highlighted": highlighted,
-            "language_name": lambda lang: WORDS.get(lang, {}).get("name", lang),
+            "read_in": lambda lang: WORDS.get(lang, {}).get("read", lang),
             "liquid": _liquid,
             "caption": _caption,
         }.items()

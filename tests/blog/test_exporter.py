@@ -370,8 +370,8 @@ def test_posts_of_one_call_link_to_each_other(tmp_path):
     )
     assert "[code](https://h/r/blob/v1/lib/x.py#L3)" in first
     assert "[other]({% post_url 2026-01-02-b-ko %}#eq-5)" in korean
-    assert "[Read this post in 한국어]({% post_url 2026-01-02-a-ko %})" in first
-    assert "[이 글을 English로 읽기]({% post_url 2026-01-02-a %})" in korean
+    assert "[한국어로 읽기]({% post_url 2026-01-02-a-ko %})" in first
+    assert "[Read in English]({% post_url 2026-01-02-a %})" in korean
     assert "[the notebook](https://h/r/blob/v1/nbs/01_a.ipynb)" in first
 
 
