@@ -39,7 +39,7 @@ def plain(tex: str) -> str:
 class Theme:
     """One configuration: the served site and a browser to look at it."""
 
-    def __init__(self, address: str, tab: browser.Browser, refused: str) -> None:
+    def __init__(self, address: str, tab: browser.Browser, refused: dict) -> None:
         self.address, self.tab, self.refused = address, tab, refused
 
     def post(self, path: str) -> dict:
@@ -91,11 +91,14 @@ def theme(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     site = browser.new_site(folder / "site", request.param)
     export(site, folder)
-    refused = ""
-    try:
-        blog.publish(NOTEBOOKS, site, date="2026-01-04", repository="https://example.org/a/b")
-    except blog.Refused as error:
-        refused = str(error)  # the test of that notebook tells
+    refused: dict[str, str] = {}
+    while True:  # one notebook that is refused fails its own test alone
+        left = [path for path in NOTEBOOKS if path.name not in refused]
+        try:
+            blog.publish(left, site, date="2026-01-04", repository="https://example.org/a/b")
+            break
+        except blog.Refused as error:
+            refused[re.match(r"[^,:]+", str(error))[0]] = str(error)
     with browser.served(browser.build(site)) as address, browser.browser() as tab:
         yield Theme(address, tab, refused)
 
@@ -174,7 +177,7 @@ def test_page_for_reading(theme):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[f"{p.parent.name}-{p.stem}" for p in NOTEBOOKS])
 def test_own_notebook(theme, path):
     """The post shows the formulas that Jupyter shows, found there by nbconvert and MathJax."""
-    assert theme.refused == ""
+    assert theme.refused.get(path.name) is None
     node = nbformat.read(path, as_version=4)
     lang = node.metadata.get("post", {}).get("lang", "en")
     seen = theme.post(f"2026/{blog.exporter.default_slug(path.stem, lang)}")
