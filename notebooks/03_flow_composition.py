@@ -71,7 +71,8 @@ def first(k, layers):
 
 
 fork = table_1("U4")
-trained = {("U4", 32): train(planar_flow(32), fork).params}
+budget = {2: {}, 8: {}, 32: {"steps": 8000, "batch": 320}}  # else the defaults of train
+trained = {("U4", 32): train(planar_flow(32), fork, **budget[32]).params}
 affine, layers = trained["U4", 32]
 
 # %%
@@ -405,9 +406,9 @@ show(fig, alt=alt, caption=caption)
 # \mathrm{KL}(q_K \,\Vert\, p) = \mathcal F + \ln Z \ge 0 \tag{N5}
 # $$
 #
-# We train twelve planar flows, 6000 steps each with the recipe `train` from the top, and beside them three flows of the paper's competitor NICE (Non-linear Independent Components Estimation; Dinh et al., 2014) on $U_2$. A NICE layer shifts one coordinate by a small network of the other and has determinant 1; the coordinates are swapped between layers: [`coupling.nice`](../nflib_min/coupling.py). It gets fewer and smaller steps here, so read its row as a neighbour, not as a verdict.
+# We train twelve planar flows with the recipe `train` and the `budget` from the top, and beside them three flows of the paper's competitor NICE (Non-linear Independent Components Estimation; Dinh et al., 2014) on $U_2$. A NICE layer shifts one coordinate by a small network of the other and has determinant 1; the coordinates are swapped between layers: [`coupling.nice`](../nflib_min/coupling.py). It gets fewer and smaller steps here, so read its row as a neighbour, not as a verdict.
 #
-# Six thousand steps amplify rounding: another processor may move a KL by about a hundredth of a nat. The panels carry the numbers of this run; the printed bounds are the part that has to hold everywhere.
+# Thousands of steps amplify rounding: another processor may move a KL by about a hundredth of a nat. Another seed moves it further, most at $K = 8$: on $U_2$ we have seen 0.01 and 0.4. The panels carry the numbers of this run; the printed bounds are the part that has to hold everywhere.
 #
 # A detail that costs people an evening: the paper draws these panels with $z_2$ pointing **down**. By the formulas of Table 1 the second branches of $U_3$ and $U_4$ lie *below* the first, since $w_2$ and $w_3$ are subtracted; everywhere else in this notebook $z_2$ points up.
 #
@@ -421,7 +422,7 @@ for name, K in [(name, K) for name in goals for K in lengths]:
     couplings = nice(2, K, np.random.default_rng(0), hidden=(16,))
     flows[name, K] = flow = Flow(gaussian, couplings) if name == "NICE" else planar_flow(K)
     if (name, K) not in trained:
-        options = for_nice if name == "NICE" else {}
+        options = for_nice if name == "NICE" else budget[K]
         trained[name, K] = train(flow, goals[name], **options).params
     params, rng = trained[name, K], np.random.default_rng(5)
     kl[name, K], error = kl_to_target(params, flow, goals[name], 50_000, rng)
@@ -449,7 +450,7 @@ show(fig, alt=alt, caption=caption)
 at_most = {
     2: (0.4, 1.0, 0.9, 1.3, 0.8),
     8: (0.06, 0.5, 0.35, 0.5, 0.5),
-    32: (0.015, 0.02, 0.1, 0.08, 0.25),
+    32: (0.015, 0.015, 0.06, 0.04, 0.25),
 }
 assert min(kl[name, 2] for name in goals) > 0.15
 for K, bounds in at_most.items():
