@@ -1,6 +1,6 @@
 # The verbs of this project; `make help` lists them. Everything they write stays inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab notebooks check lock clean
+.PHONY: help setup run test lab notebooks posts check lock clean
 SHELL := /bin/sh
 
 root := $(CURDIR)
@@ -45,6 +45,10 @@ check: setup  ## the quick checks of an author: layout, lint, pairs and house st
 
 notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even where no code changed)
 	@$(python) -m tools.notebooks sync $(if $(all),--all)
+
+posts: setup  ## write the notebooks as al-folio posts under build/site (repository=URL ref=TAG)
+	@$(python) -m blog notebooks/*.ipynb notebooks/ko/*.ipynb --out build/site \
+		$(if $(repository),--repository $(repository)) $(if $(ref),--ref $(ref))
 
 lab: .venv-lab/.ready  ## open JupyterLab on the notebooks
 	@mkdir -p "$(TMPDIR)"

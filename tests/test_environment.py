@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-CONDA_NAMES = {"matplotlib": "matplotlib-base"}
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 PIP_ONLY = {"django-static-mathjax"}  # no conda channel has it
 
 
