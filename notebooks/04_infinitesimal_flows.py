@@ -27,7 +27,7 @@
 # - read Langevin, Fokker-Planck and Hamiltonian dynamics as flows, and check each of them by a second route;
 # - train a flow of infinite length, and derive the adjoint equation that carries its gradient back.
 #
-# You need the change of variables of [notebook 02](02_change_of_variables.ipynb), the planar layer of [notebook 03](03_flow_composition.ipynb), and the idea of a differential equation $\dot z = f(z, t)$. It takes about 45 minutes to read and less than one to run. Previous: [How does a simple density become any density?](03_flow_composition.ipynb) This is the last of the four; the first is [How good is a lower bound?](01_elbo.ipynb)
+# You need the change of variables of [notebook 02](02_change_of_variables.ipynb), the planar layer of [notebook 03](03_flow_composition.ipynb), and the idea of a differential equation $\dot z = f(z, t)$. It takes about 45 minutes to read and less than one to run. Previous: [How does a simple density become any density?](03_flow_composition.ipynb) Next: [How do flows go wrong, and who notices?](07_when_flows_fail.ipynb)
 #
 # The first picture takes a planar layer whose $u$ and $w$ turn with a clock, and delivers its push $u$ in $K$ portions of $u / K$ each.
 
@@ -183,7 +183,10 @@ assert abs(z_back - z0).max() < 1e-8
 # <a id="eq-N3"></a>
 #
 # $$
-# \sum_{k=1}^K \ln\Big\lvert 1 + \tfrac1K u^\top \psi(z_{k-1}) \Big\rvert \;\longrightarrow\; \int_0^1 u^\top \psi(z_t)\, dt = \int_0^1 \operatorname{tr} \frac{\partial f}{\partial z}(z_t, t)\, dt \tag{N3}
+# \begin{aligned}
+# \sum_{k=1}^K \ln\Big\lvert 1 + \tfrac1K u^\top \psi(z_{k-1}) \Big\rvert \;\longrightarrow\;& \int_0^1 u^\top \psi(z_t)\, dt \\
+# =\;& \int_0^1 \operatorname{tr} \frac{\partial f}{\partial z}(z_t, t)\, dt
+# \end{aligned} \tag{N3}
 # $$
 #
 # - $\frac{\partial f}{\partial z} = u\, \psi^\top$ is the Jacobian of the velocity [(N2)](#eq-N2), and the trace of this matrix of rank one is $u^\top \psi$.
@@ -612,7 +615,7 @@ assert error < 1e-12
 
 
 # %% [markdown]
-# For the limit we solve [(N11)](#eq-N11) backwards with `solve_ivp`, together with [(N2)](#eq-N2), which tells where the path was. The bracket in it is one pullback through the velocity, $(f, \operatorname{tr})$ being the outputs and $(G, \ell)$ what comes in; the library's `pullback_by_autograd` does it for any velocity. Nothing is stored on the way forward, which is the adjoint's attraction: memory does not grow with the length of the flow. `ODEFlow` makes the other choice. It differentiates its own RK4 steps, in a sweep written out in [sweeps.py](../nflib_min/sweeps.py): exact for the map it performs, at the price of keeping the states. So it has to agree with autograd to rounding at every $N$, and with the adjoint equation at order 4.
+# For the limit we solve [(N11)](#eq-N11) backwards with `solve_ivp`, together with [(N2)](#eq-N2), which tells where the path was. Its right side, without the minus sign, is one pullback through the velocity, $(f, \operatorname{tr})$ being the outputs and $(G, \ell)$ what comes in; the library's `pullback_by_autograd` does it for any velocity. Nothing is stored on the way forward, which is the adjoint's attraction: memory does not grow with the length of the flow. `ODEFlow` makes the other choice. It differentiates its own RK4 steps, in a sweep written out in [sweeps.py](../nflib_min/sweeps.py): exact for the map it performs, at the price of keeping the states. So it has to agree with autograd to rounding at every $N$, and with the adjoint equation at order 4.
 
 # %%
 def adjoint(z1, ell, velocity):
