@@ -166,7 +166,7 @@ show(fig, alt=alt, caption=caption)
 # $$
 #
 # - $a$ is the only unknown, whatever $D$ is;
-# - the left side has slope $1 + c\,h' $ with $0 < h' \le 1$, so for $c > -1$ it always increases and has exactly one root, which lies within $\lvert c\rvert$ of $w^\top z_1$;
+# - the left side has slope $1 + c\,h'$ with $0 < h' \le 1$, so for $c > -1$ it always increases and has exactly one root, which lies within $\lvert c\rvert$ of $w^\top z_1$;
 # - once $a$ is known, $z_0 = z_1 - u\,h(a + b)$.
 #
 # So the bracket can be halved until it is as narrow as rounding allows. That makes the layer a [`Bijection`](../nflib_min/bijections.py): two methods, each returning points and the log-determinant *of that call*. (The library's own `Planar` finds the root faster, by `planar_root` in [`planar.py`](../nflib_min/planar.py), and adds a guard on $c$. We leave the guard out here: at the end we want to see what it guards against.)

@@ -134,6 +134,8 @@ def sync(folder: Path = FOLDER, names: list[str] | None = None, everything: bool
             failed += 1
         else:
             pairs.write(result.source.with_suffix(".ipynb"), pairs.as_ipynb(result.notebook))
+    if (hero := folder / f"{pairs.HERO}.ipynb").exists():
+        pairs.write(folder / "hero.png", pairs.first_figure(hero))
     for source in pairs.translations(folder):
         translated, english = pairs.read(source), folder / f"{source.stem}.ipynb"
         if english.exists() and pairs.same_code(translated, original := pairs.load(english)):

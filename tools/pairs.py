@@ -3,6 +3,7 @@
 A translation has two forms: ko/NN_topic.md, and .ipynb with the outputs of the English notebook.
 """
 
+import base64
 import os
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ import nbformat
 from tools import editions
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+HERO = "03_flow_composition"  # README.md opens with its first figure, hero.png
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -64,15 +66,23 @@ def same_code(a, b) -> bool:
     return [c.source for c in code_cells(a)] == [c.source for c in code_cells(b)]
 
 
-def write(path: Path, text: str) -> bool:
+def first_figure(executed: Path) -> bytes:
+    """The picture that an executed notebook shows first, as a PNG."""
+    outputs = [output for cell in code_cells(load(executed)) for output in cell.outputs]
+    pictures = (output.get("data", {}).get("image/png") for output in outputs)
+    return base64.b64decode(next(filter(None, pictures)))
+
+
+def write(path: Path, content: str | bytes) -> bool:
     """Replace a file in one step, never half of it; False if it said the same already."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    data = content.encode() if isinstance(content, str) else content
+    if path.exists() and path.read_bytes() == data:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -95,6 +105,9 @@ def in_step(target: Path, notebook, executed: Path) -> bool:
 def faults(folder: Path = FOLDER) -> list[str]:
     """Forms that do not say the same, forms without a source, translations that depart."""
     found = []
+    hero = folder / f"{HERO}.ipynb"
+    if hero.exists() and (folder / "hero.png").read_bytes() != first_figure(hero):
+        found.append(f"hero.png: is not the first figure of {hero.name}; run make notebooks")
     for source in sources(folder):
         notebook, script = read(source), source.with_suffix(".py")
         target = source.with_suffix(".ipynb")
