@@ -55,4 +55,17 @@ def quiet_velocity(z, t, s0):
     return -z + z / variance  # ln q_t = -z^2 / (2 variance) + const
 """,
     },
+    "07_when_flows_fail": {
+        1: 'answer = ["epsilon", "fixed point", "z_0", "sign"]',
+        2: """\
+def log_det(c_plus_1, h):
+    # 1 + c (1 - h^2) = (1 + c) (1 - h^2) + h^2: terms that are never negative
+    return np.log(c_plus_1 * (1 - h**2) + h**2)
+""",
+        3: """\
+def masses(elbo_1, elbo_2):
+    log_Z = np.logaddexp(elbo_1, elbo_2)  # each bound is ln Z + ln(mass kept)
+    return np.exp(elbo_1 - log_Z), log_Z
+""",
+    },
 }
