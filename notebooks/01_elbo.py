@@ -308,7 +308,7 @@ plotting.show(fig, alt=alt, caption=caption)
 # <a id="eq-N2"></a>
 #
 # $$
-# \min_{q\ \text{independent}} D_{\mathrm{KL}}[q \Vert p] = \tfrac12 \Big( \sum_i \ln \Lambda_{ii} + \ln\det\Sigma \Big) \;\overset{d = 2}{=}\; -\tfrac12 \ln(1 - \rho^2) \tag{N2}
+# \min_q D_{\mathrm{KL}}[q \Vert p] = \tfrac12 \Big( \sum_i \ln \Lambda_{ii} + \ln\det\Sigma \Big) \;\overset{d = 2}{=}\; -\tfrac12 \ln(1 - \rho^2) \tag{N2}
 # $$
 #
 # - $\Sigma$: covariance of $p$; $\Lambda$: its inverse;
