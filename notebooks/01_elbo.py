@@ -311,7 +311,7 @@ plotting.show(fig, alt=alt, caption=caption)
 # \min_q D_{\mathrm{KL}}[q \Vert p] = \tfrac12 \Big( \sum_i \ln \Lambda_{ii} + \ln\det\Sigma \Big) \;\overset{d = 2}{=}\; -\tfrac12 \ln(1 - \rho^2) \tag{N2}
 # $$
 #
-# - $\Sigma$: covariance of $p$; $\Lambda$: its inverse;
+# - $q$: any independent Gaussian; $\Sigma$: covariance of $p$; $\Lambda$: its inverse;
 # - $1/\Lambda_{ii}$: the variance of $z_i$ when *all other coordinates are known*, never more than $\Sigma_{ii}$;
 # - $\rho$: the correlation, in two dimensions.
 #
