@@ -45,7 +45,7 @@ def full(rounds: int, only: str, resume: bool) -> None:
                 workers, cell, cell.contenders(), rounds
             )
         jobs["cold"] = lambda: cold.measure(min(rounds, 7))
-        jobs["footprint"] = lambda: footprint.measure(rounds)
+        jobs["footprint"] = lambda: footprint.measure(min(rounds, 7))
         jobs["scaling"] = scaling.measure
         for name, job in jobs.items():
             path = driver.RESULTS / f"{name}.json"

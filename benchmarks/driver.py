@@ -183,9 +183,9 @@ def machine() -> dict:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "load": [round(x, 2) for x in load] if load else None,
-        "threads": "one for every library, every process on the same one core"
+        "threads": "one thread for every library, all processes on the same core"
         if hasattr(os, "sched_setaffinity")
-        else "one for every library",
+        else "one thread for every library",
         "versions": versions,
     }
 
@@ -213,7 +213,7 @@ def write(record: dict, path: Path) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
         with os.fdopen(handle, "w") as file:
-            json.dump(record, file, indent=1, sort_keys=True)
+            json.dump(record, file, indent=1)
             file.write("\n")
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)

@@ -131,20 +131,21 @@ def cold_verdicts(results: dict) -> list[Verdict]:
     if "cold" not in results:
         return []
     record = results["cold"]
-    peers = {name: ratio(record, "ours", name) for name in record["contenders"] if name != "ours"}
-    best = max(peers, key=peers.get)
     kls = {name: of["kl"][0] for name, of in record["contenders"].items()}
-    worst = max(kls, key=kls.get)
+    there = [name for name in kls if name != "ours" and kls[name] <= record["goal"]]
+    peers = {name: ratio(record, "ours", name) for name in there}
+    best = max(peers, key=peers.get)
+    late = [f"{name} {kl:.3g}" for name, kl in kls.items() if kl > record["goal"]]
     return [
         Verdict(
-            "cold start to trained flow: 1/6 of the best peer",
+            "cold start to trained flow: 1/6 of the best peer that gets there",
             f"{peers[best]:.3g} ({best})",
             peers[best] <= 1 / 6,
         ),
         Verdict(
-            f"every trained flow: KL at most {record['goal']} nats",
-            f"{kls[worst]:.3g} ({worst})",
-            kls[worst] <= record["goal"],
+            f"the trained flow: KL at most {record['goal']} nats",
+            f"{kls['ours']:.3g} (in as many steps not there: {', '.join(late) or 'none'})",
+            kls["ours"] <= record["goal"],
         ),
     ]
 
@@ -254,7 +255,7 @@ def short_report(results: dict) -> str:
     lines = [
         '<picture><source media="(prefers-color-scheme: dark)" '
         'srcset="benchmarks/results/speed-dark.png">'
-        f'<img src="benchmarks/results/speed-light.png" alt="{ALT}"></picture>',
+        f'<img src="benchmarks/results/speed-light.png" alt="{alt(results)}"></picture>',
         "",
         "The first row is processor time; the others are multiples of it: medians over paired "
         "rounds of the same computation, checked first to give the same loss and gradient.",
@@ -290,9 +291,10 @@ def full_report(results: dict) -> str:
         "amortised": "Amortised step, 784-400-40, K = 10, batch 100",
     }
     for kind, title in titles.items():
-        chosen = [cell for cell in CELLS if cell.kind == kind and cell.name in results]
-        if chosen:
-            parts += [f"### {title}", kind_table(results, kind, chosen)]
+        for dtype in cells.TOLERANCE:
+            of_kind = [cell for cell in CELLS if (cell.kind, cell.dtype) == (kind, dtype)]
+            if chosen := [cell for cell in of_kind if cell.name in results]:
+                parts += [f"### {title}, {dtype}", kind_table(results, kind, chosen)]
     if "cold" in results:
         parts += ["### From a cold start to a trained flow", cold_table(results["cold"])]
     if "footprint" in results:
@@ -311,7 +313,6 @@ def versions(results: dict) -> str:
 def kind_table(results: dict, kind: str, chosen: list[Cell]) -> str:
     """All contenders in rows, cells in columns: time for ours, multiples of it for the others."""
     heads = [f"({c.length}, {c.batch})" if kind == "planar" else f"{c.batch:,}" for c in chosen]
-    heads = [f"{head} {cell.dtype}" for head, cell in zip(heads, chosen, strict=True)]
     rows = []
     for name in cells.CONTENDERS[kind]:
         row, firsts = [NAMES[name]], []
@@ -323,8 +324,8 @@ def kind_table(results: dict, kind: str, chosen: list[Cell]) -> str:
             time = duration(median(record, name))
             row.append(time if name == "ours" else f"{digits(ratio(record, name, 'ours'))} ×")
             firsts.append(record["contenders"][name]["first_step"])
-        row.append(duration(max(firsts)) if firsts else "")
-        rows.append(row)
+        if firsts:
+            rows.append([*row, duration(max(firsts))])
     return table(["", *heads, "first step, compiling included"], rows)
 
 
@@ -338,7 +339,8 @@ def cold_table(record: dict) -> str:
             duration(statistics.median(of["wall"])),
             str(len(of["cpu"])),
         ]
-        for name, of in record["contenders"].items()
+        for name in NAMES
+        if (of := record["contenders"].get(name))
     ]
     cell = record["cell"]
     text = (
@@ -350,9 +352,7 @@ def cold_table(record: dict) -> str:
 
 def footprint_table(record: dict) -> str:
     rows = []
-    for name in record["imports"]:
-        if name == "python":
-            continue
+    for name in (name for name in NAMES if name in record["installed"]):
         size = record["installed"][name]
         rows.append(
             [
@@ -393,16 +393,30 @@ def profile_table(record: dict) -> str:
 
 
 # --------------------------------------------------------------------------------------- plot
-ALT = (
-    "Dot plot of the time of a step as a multiple of nflib_min's, on a logarithmic axis, one row a "
-    "library and one dot a setting. Planar and coupling steps of the flow libraries lie to the "
-    "right of 1, JAX by hand to the left of it or near it."
-)
 PANELS = (
     ("planar", "planar step", ("normflows", "pyro", "torch", "flowjax", "jax", "jax-scan")),
     ("coupling", "coupling step", ("nflows", "zuko", "normflows", "flowjax")),
     ("points", "100,000 points", ("normflows", "pyro", "flowjax", "jax")),
 )
+
+
+def alt(results: dict) -> str:
+    """What the plot shows and what to notice in it, from the same numbers."""
+    found = {}
+    for kind, _, names in PANELS:
+        for cell in CELLS:
+            if cell.name in results and cell.kind in panel_kinds(kind):
+                for name in set(names) & set(results[cell.name]["contenders"]):
+                    found.setdefault(name, []).append(ratio(results[cell.name], name, "ours"))
+    slower = [NAMES[name] for name in NAMES if name in found and min(found[name]) > 1]
+    faster = [NAMES[name] for name in NAMES if name in found and max(found[name]) < 1]
+    return (
+        "Dot plot, one row a library and one dot a setting: time as a multiple of nflib_min's, on "
+        f"a logarithmic axis. Always slower: {', '.join(slower) or 'none'}; always faster: "
+        f"{', '.join(faster) or 'none'}."
+    )
+
+
 INK = {"light": ("#ffffff", "#1f2328", "#d0d7de"), "dark": ("#0d1117", "#e6edf3", "#30363d")}
 OURS = "#009E73"  # the flow's colour in the notebooks
 THEIRS = {"float64": ("#0072B2", "#56B4E9"), "float32": ("#D55E00", "#E69F00")}  # light, dark
@@ -456,12 +470,15 @@ def plot(results: dict, mode: str, path: Path) -> None:
     os.replace(file.name, path)
 
 
+def panel_kinds(kind: str) -> tuple[str, ...]:
+    return ("density", "sampling") if kind == "points" else (kind,)
+
+
 def panel(ax: object, results: dict, kind: str, names: tuple[str, ...], dark: bool) -> None:
     """One dot a cell: circles for float64, squares for float32."""
-    kinds = ("density", "sampling") if kind == "points" else (kind,)
     for cell in CELLS:
         record = results.get(cell.name)
-        if cell.kind not in kinds or record is None:
+        if cell.kind not in panel_kinds(kind) or record is None:
             continue
         for row, name in enumerate(names):
             if name not in record["contenders"]:

@@ -11,12 +11,13 @@ from nflib_min.objectives import FreeEnergy
 from nflib_min.targets import Target, table_1
 from nflib_min.training import _State, leaves, like
 
-REPEATS = 7
-# (K, D, n), one of them growing, each large enough that arithmetic outweighs the calls
+REPEATS = 15
+# (K, D, n), one of them growing, each large enough that arithmetic outweighs the calls,
+# and none too large for the processor's cache, whose loss is a step of its own
 SWEEPS = {
     "K": [(K, 2, 4000) for K in (16, 32, 64, 128, 256)],
-    "D": [(16, D, 1000) for D in (32, 64, 128, 256, 512)],
-    "batch": [(32, 2, n) for n in (4000, 8000, 16000, 32000, 64000)],
+    "D": [(16, D, 50) for D in (128, 256, 512, 1024, 2048)],
+    "batch": [(32, 2, n) for n in (2000, 4000, 8000, 16000, 32000)],
 }
 PROFILED = [(2, 100), (8, 100), (32, 100), (32, 1000)]
 MEMORY = [(32, 2, 1000), (32, 2, 10_000), (32, 16, 1000), (8, 64, 1000)]
@@ -37,9 +38,9 @@ def seconds(step: object, repeats: int = REPEATS) -> float:
     step()
     times = []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin = time.process_time()
         step()
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return min(times)
 
 

@@ -100,7 +100,8 @@ class Floor:
             np.empty((K + 1, 2, n), dtype),
             *np.empty((4, K, n), dtype),
         )
-        self.products = np.empty((len(range(0, K, 8)), n), dtype)
+        self.factors = self.det.reshape(-1, min(K, 8), n)  # one logarithm for eight of them
+        self.products = np.empty((len(self.factors), n), dtype)
         self.log_det, self.G, self.push = np.empty(n, dtype), *np.empty((2, 2, n), dtype)
         self.g_u, self.g_w = np.empty((K, 2), dtype), np.empty((K, 2, 1), dtype)
         self.g_b, self.g_c, self.e = np.empty(K, dtype), np.empty(K, dtype), np.empty(n, dtype)
@@ -121,7 +122,7 @@ class Floor:
         np.subtract(1, self.S, out=self.S)
         np.multiply(self.c, self.S, out=self.det)
         self.det += 1
-        np.multiply.reduceat(self.det, range(0, len(self.H), 8), axis=0, out=self.products)
+        np.multiply.reduce(self.factors, axis=1, out=self.products)
         np.log(self.products, out=self.products)
         np.sum(self.products, axis=0, out=self.log_det)
 
