@@ -227,7 +227,8 @@ def short_table(results: dict) -> str:
             elif name == "ours":
                 row.append(f"**{duration(median(record, name))}**")
             else:
-                row.append(f"{digits(ratio(record, name, 'ours'))} ×")
+                text = f"{digits(ratio(record, name, 'ours'))} ×"
+                row.append(f"({text})" if misses(record, name) else text)
         if footprint:
             known = name in footprint["imports"]
             row.append(f"{import_seconds(footprint, name):.2f} s" if known else "")
@@ -239,14 +240,24 @@ def short_table(results: dict) -> str:
     return table(head, rows)
 
 
+def misses(record: dict, name: str) -> bool:
+    """True for a cold start that did not end at the goal."""
+    return "goal" in record and record["contenders"][name]["kl"][0] > record["goal"]
+
+
 def conditions(results: dict) -> str:
     """Where, when and how the numbers were measured."""
     machines = [record["machine"] for record in results.values()]
     dates = sorted({machine["date"] for machine in machines})
     where = sorted({machine["processor"] for machine in machines})
-    rounds = min(record["rounds"] for record in results.values())
+    counts = sorted(
+        {len(of["cpu"]) for r in results.values() for of in r.get("contenders", {}).values()}
+    )
+    rounds = f"{counts[-1]} paired rounds"
+    if len(counts) > 1:
+        rounds += f" (of whole processes at least {counts[0]})"
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return f"{', '.join(where)}; {when}; {machines[0]['threads']}; {rounds} paired rounds or more."
+    return f"{', '.join(where)}; {when}; {machines[0]['threads']}; {rounds}."
 
 
 def short_report(results: dict) -> str:
@@ -258,7 +269,8 @@ def short_report(results: dict) -> str:
         f'<img src="benchmarks/results/speed-light.png" alt="{alt(results)}"></picture>',
         "",
         "The first row is processor time; the others are multiples of it: medians over paired "
-        "rounds of the same computation, checked first to give the same loss and gradient.",
+        "rounds of the same computation, checked first to give the same loss and gradient. In "
+        "brackets: trained as long as the others, and not at the goal.",
         "",
         short_table(results),
         "",
