@@ -19,7 +19,7 @@
 # %% [markdown]
 # # How do flows go wrong, and who notices?
 #
-# By one wrong character as a rule, and the falling loss never notices: a mistake is caught by a law that the right program must obey, asked far from the identity, with the size of the violation as the alarm.
+# By one wrong line as a rule, and the falling loss does not notice: a mistake is caught by a law that the right program must obey, asked far from the identity, with the size of the violation as the alarm.
 
 # %% tags=["setup"]
 import matplotlib.pyplot as plt
@@ -126,7 +126,7 @@ for check, tolerance in (mistakes.POPULAR | mistakes.LAWS).items():
 # | finite Z | $\int p(x, z)\,dz$ stays the same on a larger window | nats | `mass_growth` |
 # | new data | simulated $x$ have the moments of exact ones | standard errors | `moment_gap` |
 #
-# And the mistakes, all found in published code or posts; we leave the names out, since each of them is one slip away from any of us.
+# And the mistakes, all found in published code or posts; we leave the names out, since each is one slip away from any of us. The wrong lines are shortened.
 #
 # | mistake | the wrong line | the right line |
 # |---|---|---|
@@ -199,9 +199,9 @@ assert min(runs, key=lambda name: runs[name].trace["loss"][-1]) == "det for its 
 # %% [markdown]
 # Four of the five are wrong by a tenth of a nat or more. The loss does not object: it is whatever the formula says. "det for its log" even trains best of all fourteen, because the sum of determinants can grow without limit, and the optimiser finds out.
 #
-# The epsilon is the quiet one. At `probe` it moves the log-determinant by about $10^{-5}$ nats, and only this law has a tolerance that fine. The error is about $10^{-6}/\det$, so it hides until a layer compresses strongly. There it reaches many nats, and it tells the optimiser that compressing further costs nothing. The same habit in an energy, `log(exp(a) + exp(b) + 1e-10)`, makes the tails flat; use `logaddexp`. With $c > -1$ a planar determinant is positive, and there is nothing to protect (exercise 2).
+# The epsilon is the quiet one. At `probe` it moves the log-determinant by about $10^{-5}$ nats, and only this law looks there with a tolerance that fine. The error is about $10^{-6}/\det$, so it hides until a layer compresses strongly. There it reaches many nats, and it tells the optimiser that compressing further costs nothing. The same habit in an energy, `log(exp(a) + exp(b) + 1e-10)`, makes the tails flat; use `logaddexp`. With $c > -1$ a planar determinant is positive, and there is nothing to protect (exercise 2).
 #
-# **A formula for a determinant is tested against the derivative of the map, to rounding. This law alone catches the epsilon, because it alone can afford a tolerance of $10^{-8}$.**
+# **A formula for a determinant is tested against the derivative of the map, to rounding. This law alone catches the epsilon, because it compares the log-determinant itself, with a tolerance of $10^{-8}$.**
 #
 # ## What if the determinant is right and the map is not?
 #
