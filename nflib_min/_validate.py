@@ -79,19 +79,20 @@ def check_params(owner: object, params: object, shapes: dict[str, tuple], n: int
 
     A leaf is either global, with the shape given in `shapes`, or one set per row, with (n,) before.
     """
-    keys = set(untraced(params)) if isinstance(untraced(params), dict) else None
-    if keys != set(shapes):
-        got = sorted(keys) if keys is not None else describe(untraced(params))
+    plain = untraced(params)
+    if not isinstance(plain, dict) or plain.keys() != shapes.keys():
+        got = sorted(plain) if isinstance(plain, dict) else describe(plain)
         raise ValueError(f"params of {owner}: expected a dict with {sorted(shapes)}, got {got}")
-    per_row = None
-    for name, shape in shapes.items():
-        value = untraced(params[name])
-        is_row = np.shape(value) == (n, *shape)
-        if (not is_row and np.shape(value) != shape) or per_row not in (None, is_row):
+    per_row = 0
+    for position, (name, shape) in enumerate(shapes.items()):
+        value = untraced(plain[name])
+        got = np.shape(value)
+        per_row += got == (n, *shape)
+        if (got != shape and got != (n, *shape)) or per_row not in (0, position + 1):
             raise ValueError(
                 f"params[{name!r}] of {owner}: expected shape {shape}, or {(n, *shape)} in every "
                 f"leaf for one set of parameters per row, got {describe(value)}"
             )
-        check_finite(value, f"params[{name!r}] of {owner}")
-        per_row = is_row
-    return bool(per_row)
+        if not np.isfinite(value).all():
+            check_finite(value, f"params[{name!r}] of {owner}")
+    return per_row > 0

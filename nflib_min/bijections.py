@@ -404,6 +404,12 @@ class Chain(Bijection):
             log_det = log_det + term
         return z, log_det
 
+    def forward(self, params: list, z0: Array) -> Array:
+        z = z0
+        for f, p in self._paired(params):
+            z = f.forward(p, z)
+        return z
+
     def inverse_and_log_det(self, params: list, zK: Array) -> tuple[Array, Array]:
         z, log_det = zK, 0.0
         for f, p in reversed(self._paired(params)):

@@ -43,7 +43,8 @@ class Flow:
 
     def sample(self, params: Params, n: int, rng: np.random.Generator) -> Array:
         """Draw z_K, shape (n, d)."""
-        return self.sample_and_log_prob(params, n, rng)[0]
+        z0 = self.base.sample(check_dim(n, "n"), rng, dtype_of(params))
+        return self.bijection.forward(params, z0)
 
     def sample_and_log_prob(
         self, params: Params, n: int, rng: np.random.Generator

@@ -4,6 +4,7 @@ Everything is in nats. Noise is drawn outside whatever is differentiated: a loss
 the parameters and of z_0 already drawn.
 """
 
+import math
 from collections.abc import Callable
 
 import autograd.numpy as np
@@ -111,39 +112,30 @@ class FreeEnergy:
         beta = 1.0 if self.annealing is None else self.annealing(step)
         z0 = self.flow.base.sample(self.batch, rng, dtype_of(params))
         log_q0 = self.flow.base.log_prob(z0)
-        with _naming(step, "z_K"):
+        term = "z_K"
+        try:
             zK, log_det, pullback = self.flow.bijection.forward_with_pullback(params, z0)
             check_finite(zK, "z_K")
-        with _naming(step, "ln p(z_K)"):
+            term = "ln p(z_K)"
             log_p, g_log_p = self.target.log_density_and_grad(zK)
-        value = float((log_q0 - log_p - log_det).mean())
-        if not onp.isfinite(value):
+        except ValueError as error:
+            if "finite" not in str(error):
+                raise
+            raise FloatingPointError(
+                f"step {step}: expected a finite {term}, got: {error}"
+            ) from None
+        n = self.batch
+        value = float(onp.add.reduce(log_q0 - log_p - log_det)) / n
+        if not math.isfinite(value):
             terms = {"ln q_0": log_q0, "ln p(z_K)": log_p, "log_det": log_det}
             bad = [name for name, term in terms.items() if not onp.isfinite(term).all()]
             raise FloatingPointError(
                 f"step {step}: expected a finite free energy, got {value} "
                 f"from the term {', '.join(bad) or 'ln q_0 - ln p - log_det'}"
             )
-        n = self.batch
         g_log_det = onp.full(n, -1 / n, log_det.dtype)
         g_params, _ = pullback(g_log_p * (-beta / n), g_log_det)
         return value, g_params
-
-
-class _naming:
-    """Adds the step and the term to an error about a value that is not finite."""
-
-    def __init__(self, step: int, term: str) -> None:
-        self.step, self.term = step, term
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type, error: Exception, trace: object) -> None:
-        if kind is ValueError and "finite" in str(error):
-            raise FloatingPointError(
-                f"step {self.step}: expected a finite {self.term}, got: {error}"
-            ) from None
 
 
 # -------------------------------------------------------------------------- what a fit is worth

@@ -237,9 +237,16 @@ class Planar(Bijection):
         per_row = self._check(params, z0)
         return sweeps.planar_forward(self.fast_m, params, z0, per_row)
 
+    def forward(self, params: dict, z0: Array) -> Array:
+        if is_traced((params, z0)):
+            return self.forward_and_log_det(params, z0)[0]
+        per_row = self._check(params, z0)
+        return sweeps.planar_forward(self.fast_m, params, z0, per_row, log_det=False)[0]
+
     def forward_with_pullback(self, params: dict, z0: Array) -> tuple[Array, Array, Pullback]:
         per_row = self._check(params, z0)
-        return sweeps.planar(self.fast_m, params, z0, per_row)
+        sweep = sweeps.planar_per_row if per_row else sweeps.planar
+        return sweep(self.fast_m, params, z0)
 
     def _check(self, params: dict, z: Array, name: str = "z0") -> bool:
         check_points(z, self.dim, name)

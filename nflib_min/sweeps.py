@@ -57,12 +57,16 @@ def _lend(make: Callable, *shape: object) -> _Lease:
 
 # ------------------------------------------------------------------------------------- planar
 SHIFT = math.log(math.e - 1)
+TINY = {np.dtype(kind): np.finfo(kind).tiny for kind in (np.float32, np.float64)}
+HUGE = {np.dtype(kind): np.finfo(kind).max for kind in (np.float32, np.float64)}
 
 
 def m_shifted(a: Array) -> tuple[Array, Array]:
     """c = m(a) of `planar.m` and 1 + c; the slope of both is the sigmoid, 1 - e^-(1 + c)."""
-    c = np.log1p(np.where(a > 0, 1 / math.e, 1 - 1 / math.e) * np.expm1(-np.abs(a)))
-    return (np.maximum(a, 0) + c).astype(a.dtype, copy=False), np.logaddexp(0, a + SHIFT)
+    positive = np.maximum(a, 0)
+    factor = (1 - 1 / math.e) + (2 / math.e - 1) * (a > 0).astype(a.dtype)  # 1/e where a > 0
+    c = np.log1p(factor * np.expm1(a - 2 * positive))  # e^-|a| - 1
+    return positive + c, np.logaddexp(0, a + SHIFT)
 
 
 def m_printed(a: Array) -> tuple[Array, Array]:
@@ -79,26 +83,27 @@ def constrain(u: Array, w: Array, m: Callable) -> tuple[Array, Array, Array, Cal
     """
     a = np.einsum("kd...,kd...->k...", w, u)
     q = np.einsum("kd...,kd...->k...", w, w)
-    over_q = np.where(q > np.sqrt(np.finfo(q.dtype).tiny), 1, 0) / np.where(q > 0, q, 1)
-    over_q = over_q.astype(q.dtype, copy=False)
+    over_q = np.divide(1, q, out=np.zeros_like(q), where=q > TINY[q.dtype] ** 0.5)
     c, c_plus_1 = m(a)
-    slope = -np.expm1(-c_plus_1)
     step = (c - a) * over_q
 
     def pullback(g_u_hat: Array, g_c: Array) -> tuple[Array, Array]:
+        slope = -np.expm1(-c_plus_1)
         s = np.einsum("kd...,kd...->k...", g_u_hat, w) * over_q
-        g_a = s * (slope - 1) + g_c * slope
-        g_u = g_u_hat + g_a[:, None] * w
-        return g_u, step[:, None] * g_u_hat + g_a[:, None] * u - (2 * s * step)[:, None] * w
+        g_a = (s * (slope - 1) + g_c * slope)[:, None]
+        g_w = step[:, None] * g_u_hat + g_a * u - (2 * s * step)[:, None] * w
+        return g_u_hat + g_a * w, g_w
 
     return u + step[:, None] * w, c, c_plus_1, pullback
 
 
-def planar_forward(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple[Array, Array]:
-    """z_K and log_det of a planar stack, ROWS points at a time, keeping no states."""
+def planar_forward(
+    m: Callable, params: dict, z0: Array, per_row: bool, log_det: bool = True
+) -> tuple[Array, Array | None]:
+    """z_K and, if asked for, log_det of a planar stack, ROWS points at a time, no states kept."""
     u, w, b = (layers_first(params[name], per_row) for name in ("u", "w", "b"))
     u, c, c_plus_1, _ = constrain(u, w, m)
-    zK, log_det = np.empty_like(z0, order="F"), np.empty_like(z0[:, 0])
+    zK, log_dets = np.empty_like(z0, order="F"), np.empty_like(z0[:, 0]) if log_det else None
     size = min(ROWS, len(z0))
     H, push = np.empty((len(c), size), zK.dtype), np.empty((z0.shape[1], size), zK.dtype)
     for start in range(0, len(z0), ROWS):
@@ -116,87 +121,146 @@ def planar_forward(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple
             np.multiply(u[k, :, of], h, out=push)
             z += push
         zK[rows] = z.T
-        log_det[rows] = log_of_product(determinant(H, c[:, of], c_plus_1[:, of], out=H), c_plus_1)
-    return zK, log_det
+        if log_det:
+            det = determinant(H, c[:, of], c_plus_1[:, of], out=H)
+            log_dets[rows] = log_of_product(det, c_plus_1)
+    return zK, log_dets
+
+
+BLOCK = 16  # layers that are resolved together
 
 
 class _PlanarBuffers:
-    """What one planar sweep writes to."""
+    """What one planar sweep writes to: states Z between blocks, and one row a layer in the rest."""
 
     def __init__(self, K: int, d: int, n: int, dtype: np.dtype) -> None:
-        self.Z, self.H = np.empty((K + 1, d, n), dtype), np.empty((K, n), dtype)
-        self.E, self.S = np.empty((K, n), dtype), np.empty((K, n), dtype)
-        self.G, self.push, self.e = *np.empty((2, d, n), dtype), np.empty(n, dtype)
-        # slicing an array costs as much as a small multiplication: the rows are cut once
-        self.layers = list(zip(self.H, self.Z, self.Z[1:], strict=False))
-        self.layers_back = list(zip(self.H, self.E, self.S, strict=True))[::-1]
+        self.H, self.E, self.S, self.det = np.empty((4, K, n), dtype)
+        self.row = np.empty(n, dtype)
+        starts = range(0, K, BLOCK)
+        self.Z = np.empty((len(starts) + 1, d, n), dtype)
+        self.blocks = [_Block(self, slice(lo, min(lo + BLOCK, K)), dtype) for lo in starts]
 
 
-def planar(m: Callable, params: dict, z0: Array, per_row: bool) -> tuple[Array, Array, Callable]:
-    r"""A planar stack with its pullback.
+class _Block:
+    """One block's rows and products; slicing costs as much as a multiplication: cut once."""
 
-    Forward, for k = 1..K: h_k = tanh(w_k.z_{k-1} + b_k), z_k = z_{k-1} + u_k h_k, and
+    def __init__(self, buffers: _PlanarBuffers, rows: slice, dtype: np.dtype) -> None:
+        size = rows.stop - rows.start
+        self.rows, self.H, self.E = rows, buffers.H[rows], buffers.E[rows]
+        self.wu, self.uw, self.EH = np.empty((3, size, size), dtype)  # (k, j): w_k.u_j, u_k.w_j
+        self.below = np.tri(size, k=-1, dtype=dtype)
+        self.forward = [(self.wu[k, :k], self.H[:k], self.H[k]) for k in range(1, size)]
+        self.back = [
+            (self.uw[k, k + 1 :], self.E[k + 1 :], self.E[k], buffers.S[rows][k])
+            for k in range(size - 2, -1, -1)
+        ]
+
+
+def planar(m: Callable, params: dict, z0: Array) -> tuple[Array, Array, Callable]:
+    r"""A planar stack with global parameters, and its pullback.
+
+    Forward, for k = 1..K: a_k = w_k.z_{k-1} + b_k, h_k = tanh(a_k), z_k = z_{k-1} + u_k h_k, and
     log_det = sum_k ln(1 + c_k s_k) with s_k = 1 - h_k^2, the slope of tanh.
 
-    Back, with G = dF/dz_k, l = dF/dlog_det and e_k = dF/da_k for a_k = w_k.z_{k-1} + b_k:
+    Back, with G = dF/dz_k, l = dF/dlog_det and e_k = dF/da_k:
         through log_det   dF/dc_k = l s_k / det_k,  dF/ds_k = l c_k / det_k,  ds_k/da_k = -2 h_k s_k
         through z_k       dF/du_k = G h_k,          dF/dh_k = u_k.G,          dh_k/da_k = s_k
         so                e_k = s_k (u_k.G - 2 l c_k h_k / det_k)
         and               dF/dw_k = e_k z_{k-1},  dF/db_k = e_k,  G <- G + w_k e_k.
-    Only h, u.G and G itself need the loop: all else is one operation for the K layers together.
-    The states live in lent buffers; whatever is returned is a copy of its own.
+
+    A layer sees the point only through w_k.z_{k-1}, so within a block of layers that starts at z
+    and ends with gradient G no state is needed, since z_{k-1} = z + sum_{j<k} u_j h_j:
+        a_k = w_k.z + b_k + sum_{j<k} (w_k.u_j) h_j
+        u_k.G_k = u_k.G + sum_{j>k} (u_k.w_j) e_j
+        dF/dw_k = e_k.z + sum_{j<k} (e_k.h_j) u_j,  dF/du_k = h_k.G + sum_{j>k} (e_j.h_k) w_j
+    (a dot between rows of n numbers sums over the points). The loop is three calls a layer each
+    way, all else is matrix products; with blocks of fixed size the cost stays O(K D) a point.
     """
-    u, w, b = (layers_first(params[name], per_row) for name in ("u", "w", "b"))
+    u, w, b = params["u"], params["w"], params["b"]
     u, c, c_plus_1, constrain_pullback = constrain(u, w, m)
-    K, (n, d) = len(c), z0.shape
+    c, c_plus_1, b = c[:, None], c_plus_1[:, None], b[:, None]
+    K, (n, d) = len(u), z0.shape
     lease = _lend(_PlanarBuffers, K, d, n, np.result_type(u, z0))
     Z, H, E, S = lease.buffers.Z, lease.buffers.H, lease.buffers.E, lease.buffers.S
-    dot = _dot_rows if per_row else np.dot
-    w_k, u_k = (w, u) if per_row else (w[:, :, 0], u[:, :, 0])
+    row, blocks = lease.buffers.row, lease.buffers.blocks
     Z[0] = z0.T
-    for (h, z, z_next), w_row, b_row, u_column in zip(lease.buffers.layers, w_k, b, u, strict=True):
-        dot(w_row, z, out=h)
-        h += b_row
-        np.tanh(h, out=h)
-        np.multiply(u_column, h, out=z_next)
-        z_next += z
-    log_det = log_of_product(determinant(H, c, c_plus_1, out=E), c_plus_1)
+    for z, z_end, block in zip(Z, Z[1:], blocks, strict=False):
+        rows = block.rows
+        np.dot(w[rows], z, out=block.H)
+        block.H += b[rows]
+        np.dot(w[rows], u[rows].T, out=block.wu)
+        np.tanh(block.H[0], out=block.H[0])
+        for wu, earlier, h in block.forward:
+            np.dot(wu, earlier, out=row)
+            h += row
+            np.tanh(h, out=h)
+        np.dot(u[rows].T, block.H, out=z_end)
+        z_end += z
+    det = determinant(H, c, c_plus_1, out=lease.buffers.det)
+    log_det = log_of_product(det, c_plus_1)
 
     def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
-        G, push, e = lease.buffers.G, lease.buffers.push, lease.buffers.e
         np.multiply(H, H, out=S)
         np.subtract(1, S, out=S)
-        np.divide(g_log_det, determinant(H, c, c_plus_1, out=E), out=E)  # l / det
-        g_c = E * S if per_row else np.einsum("kn,kn->k", E, S)[:, None]
+        np.divide(g_log_det, lease.buffers.det, out=E)  # l / det
+        g_c = np.einsum("kn,kn->k", E, S)
         np.multiply(E, H, out=E)
         np.multiply(E, -2 * c, out=E)  # - 2 l c h / det
-        G[:] = g_zK.T
-        g_u = np.empty((K, d, n) if per_row else (K, d), G.dtype)
-        gather = np.multiply if per_row else np.dot
-        for (h, e_k, s), g_u_k, u_row, w_column in zip(
-            lease.buffers.layers_back, g_u[::-1], u_k[::-1], w[::-1], strict=True
-        ):
-            gather(G, h, out=g_u_k)
-            dot(u_row, G, out=e)
-            e_k += e
-            e_k *= s
-            np.multiply(w_column, e_k, out=push)
-            G += push
-        if per_row:
-            g_w, g_b = Z[:-1] * E[:, None], E.copy()
-        else:
-            g_w, g_b, g_u = np.matmul(Z[:-1], E[:, :, None]), E.sum(axis=1), g_u[..., None]
+        G = np.array(g_zK.T, H.dtype, order="C")
+        g_u, g_w = np.empty_like(u), np.empty_like(w)
+        for z, block in zip(Z[-2::-1], blocks[::-1], strict=True):
+            rows, EH = block.rows, block.EH
+            block.E += np.dot(u[rows], G)
+            block.E[-1] *= S[rows][-1]
+            np.dot(u[rows], w[rows].T, out=block.uw)
+            for uw, later, e, s in block.back:
+                np.dot(uw, later, out=row)
+                e += row
+                e *= s
+            np.dot(block.E, block.H.T, out=EH)
+            np.multiply(EH, block.below, out=EH)  # (k, j): e_k.h_j for j < k
+            g_w[rows] = np.dot(block.E, z.T) + np.dot(EH, u[rows])
+            g_u[rows] = np.dot(block.H, G.T) + np.dot(EH.T, w[rows])
+            G += np.dot(w[rows].T, block.E)
         g_u, g_w_too = constrain_pullback(g_u, g_c)
         g_w += g_w_too
-        if not per_row:
-            g_u, g_w = g_u[..., 0], g_w[..., 0]
-        g_params = {"u": g_u, "w": g_w, "b": g_b}
-        return {name: rows_first(g, per_row) for name, g in g_params.items()}, G.T.copy(order="K")
+        return {"u": g_u, "w": g_w, "b": E.sum(axis=1)}, G.T
 
-    return Z[K].T.copy(order="K"), log_det, pullback
+    return Z[-1].T.copy(order="K"), log_det, pullback
 
 
-def _dot_rows(v: Array, z: Array, out: Array) -> Array:
+def planar_per_row(m: Callable, params: dict, z0: Array) -> tuple[Array, Array, Callable]:
+    """The same with one set of parameters a row, layer by layer: no products are shared there."""
+    u, w, b = (layers_first(params[name], True) for name in ("u", "w", "b"))  # (K, d, n), (K, n)
+    u, c, c_plus_1, constrain_pullback = constrain(u, w, m)
+    K, (n, d) = len(c), z0.shape
+    Z, H = np.empty((K + 1, d, n), np.result_type(u, z0)), np.empty((K, n), np.result_type(u, z0))
+    Z[0] = z0.T
+    for k in range(K):
+        h = _dot_rows(w[k], Z[k], out=H[k])
+        h += b[k]
+        np.tanh(h, out=h)
+        np.multiply(u[k], h, out=Z[k + 1])
+        Z[k + 1] += Z[k]
+    det = determinant(H, c, c_plus_1)
+
+    def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
+        S, l_det = 1 - H * H, g_log_det / det
+        E = -2 * l_det * c * H
+        G, g_u = np.array(g_zK.T, H.dtype, order="C"), np.empty_like(u)
+        for k in range(K - 1, -1, -1):
+            np.multiply(G, H[k], out=g_u[k])
+            E[k] += _dot_rows(u[k], G, out=None)
+            E[k] *= S[k]
+            G += w[k] * E[k]
+        g_u, g_w = constrain_pullback(g_u, l_det * S)
+        g_w += Z[:-1] * E[:, None]
+        return {name: np.moveaxis(g, -1, 0) for name, g in (("u", g_u), ("w", g_w), ("b", E))}, G.T
+
+    return Z[K].T.copy(order="K"), np.log(det).sum(axis=0), pullback
+
+
+def _dot_rows(v: Array, z: Array, out: Array | None) -> Array:
     """v.z column by column, (d, n) and (d, n) to (n,): each point has a v of its own."""
     return np.einsum("dn,dn->n", v, z, out=out)
 
@@ -213,18 +277,21 @@ def determinant(h: Array, c: Array, c_plus_1: Array, out: Array | None = None) -
 def log_of_product(det: Array, c_plus_1: Array) -> Array:
     """sum_k ln det_k over axis 0, with one logarithm for eight factors where that is safe.
 
-    det is used up.
-
     0 < min(1 + c, 1) <= det_k <= max(1 + c, 1), so eight factors stay within the eighth powers of
     these bounds; unless those are far inside the floating-point range, every factor gets its log.
     """
-    info = np.finfo(det.dtype)
     low, high = float(c_plus_1.min(initial=1)), float(c_plus_1.max(initial=1))
-    if len(det) < 2 or not (low > info.tiny ** (1 / 9) and high < info.max ** (1 / 9)):
-        return np.log(det, out=det).sum(axis=0)
-    products = np.multiply.reduceat(det, range(0, len(det), 8), axis=0)
-    np.log(products, out=products)
-    return products.sum(axis=0)
+    safe = low > TINY[det.dtype] ** (1 / 9) and high < HUGE[det.dtype] ** (1 / 9)
+    if len(det) < 2 or not safe:
+        return np.log(det).sum(axis=0)
+    if len(det) <= 8:
+        return np.log(np.multiply.reduce(det, axis=0))
+    eights = len(det) // 8 * 8
+    products = det[:eights].reshape(-1, 8, det.shape[1]).prod(axis=1)
+    log_det = np.log(products, out=products).sum(axis=0)
+    if eights < len(det):
+        log_det += np.log(np.multiply.reduce(det[eights:], axis=0))
+    return log_det
 
 
 # ------------------------------------------------------------------------------------- radial
