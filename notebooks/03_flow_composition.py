@@ -311,7 +311,7 @@ the geometric mean of the two standard deviations, before any training."
 show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
-# **A constraint must be the identity where training starts. The printed one takes ln 2 off every layer, and a flow of 32 layers begins as a needle; the shifted one begins as the base.**
+# **A constraint must be the identity where training starts. The printed one multiplies areas by ln 2 in every layer, and a flow of 32 layers begins as a needle; the shifted one begins as the base.**
 #
 # ## Which of the four targets has a KL at all?
 #
@@ -476,7 +476,7 @@ print("KL(p || q) for the fork: K = 2 above 1 nat, K = 32 below 0.2 nat: True")
 # %% [markdown]
 # Read the panels by rows. Two layers have two directions, so they bend the Gaussian twice, and a sine wave with four bends is out of reach. The divergence we minimise, $\mathrm{KL}(q \Vert p)$, punishes mass where the target has none and forgives missing mass: short flows therefore cover a part of the ridge and stay silent about the rest. The other direction, $\mathrm{KL}(p \Vert q)$, from exact draws of the target, is the one that notices.
 #
-# **With a known normaliser "close" becomes a number. Thirty-two planar layers come within a tenth of a nat of all four densities, and much closer on most; two layers stay a quarter of a nat to a whole one away, by leaving parts out.**
+# **With a known normaliser "close" becomes a number. Thirty-two planar layers come within a tenth of a nat of all four densities, and much closer on most; two layers stay between about a quarter of a nat and a whole one away, by leaving parts out.**
 #
 # ## How much does length buy?
 #
@@ -646,7 +646,7 @@ gap, _ = checks.evidence_gap(walled.log_density(z) - log_q, walled.log_normalize
 print("with the wall the bound holds, more than 1000 nats below ln Z:", gap > 1000)
 
 # %% [markdown]
-# **Symptom:** the ELBO is above the evidence, and a wider $q$ makes it higher still, without end, so training drifts outwards for as long as it runs. **Cure:** a target whose $Z$ is finite. With the wall, the same Gaussian pays dearly.
+# **Symptom:** the ELBO is above the log evidence, and a wider $q$ makes it higher still, without end, so training drifts outwards for as long as it runs. **Cure:** a target whose $Z$ is finite. With the wall, the same Gaussian pays dearly.
 #
 # ## What to remember
 #
@@ -654,7 +654,7 @@ print("with the wall the bound holds, more than 1000 nats below ln Z:", gap > 10
 # - A planar layer is inverted by one root on a line, so $q_K$ can be evaluated anywhere; that it integrates to 1 is the test of everything.
 # - A constraint should be the identity at initialisation. The printed one starts every layer at $\ln 2$.
 # - $U_2$, $U_3$ and $U_4$ are improper as printed. With a wall, $Z$ is exact and KL absolute.
-# - Length helps, measurably: from a quarter of a nat or more at $K = 2$ to less than a tenth at $K = 32$.
+# - Length helps, measurably: from about a quarter of a nat or more at $K = 2$ to less than a tenth at $K = 32$.
 # - A gap of $\ln 2$ with a flat training curve means a lost mode. Annealing is the insurance.
 #
 # ## In practice
