@@ -1,6 +1,6 @@
 # The verbs of this project; `make help` lists them. Everything they write stays inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab notebooks posts check lock clean
+.PHONY: help setup run test lab notebooks posts check bench bench-quick lock clean
 SHELL := /bin/sh
 
 root := $(CURDIR)
@@ -24,7 +24,7 @@ export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH PYTHONHOME MPLBACKEND JUPYTER_PATH JUPYTER_CONFIG_PATH PIP_TARGET PIP_USER
 
 help:  ## list the verbs
-	@grep -E '^[a-z]+:.*  ## ' Makefile | sed -E 's/^([a-z]+):.*  ## (.*)/make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*  ## ' Makefile | sed -E 's/^([a-z-]+):.*  ## (.*)/make \1\t\2/' | expand -t 18
 
 setup: .venv/.ready  ## make .venv from the hash-pinned requirements (reused while they stay the same)
 	@mkdir -p "$(TMPDIR)"
@@ -50,6 +50,17 @@ posts: setup  ## write the notebooks as al-folio posts under build/site (reposit
 	@$(python) -m blog notebooks/*.ipynb notebooks/ko/*.ipynb --out build/site \
 		$(if $(repository),--repository $(repository)) $(if $(ref),--ref $(ref))
 
+bench: .venv-bench/.ready  ## race seven other libraries, with an environment of their own (half an hour)
+	@.venv-bench/bin/python -m benchmarks --resume
+
+.venv-bench/.ready: benchmarks/requirements.txt
+	@python3 -m venv --clear .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check -r $<
+	@cp $< $@
+
+bench-quick: setup  ## this library alone, under a minute
+	@$(python) -m benchmarks --quick
+
 lab: .venv-lab/.ready  ## open JupyterLab on the notebooks
 	@mkdir -p "$(TMPDIR)"
 	@.venv-lab/bin/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
@@ -62,4 +73,4 @@ lock:  ## renew requirements/ from pyproject.toml (needs uv and the network)
 	@tools/lock.sh
 
 clean:  ## remove the environments and everything built
-	rm -rf build .venv .venv-lab
+	rm -rf build .venv .venv-lab .venv-bench

@@ -249,7 +249,7 @@ class AmortisedFreeEnergy:
 
     def value_and_grad(self, params: dict, rng: object, step: int) -> tuple[float, dict]:
         n, d, K = len(self.x), cells.LATENT, self.bijection.maps[1].length
-        out, encoder_back = self.encoder.with_pullback(params["encoder"], self.x)
+        out, encoder_back = self.encoder.with_pullback(params["encoder"], self.x, x_is_data=True)
         mean, log_scale, u, w, b = np.split(out, self.cuts, axis=1)
         flow_params = [
             {"mean": mean, "log_scale": log_scale},

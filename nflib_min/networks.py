@@ -1,5 +1,7 @@
 """The multilayer perceptron: the small network inside a coupling layer or an inference network."""
 
+from collections.abc import Callable
+
 import autograd.numpy as np
 import numpy as onp
 
@@ -51,8 +53,13 @@ class MLP:
             x = np.tanh(x) if i < self.depth - 1 else x
         return x
 
-    def with_pullback(self, params: dict, x: Array) -> tuple[Array, callable]:
+    def with_pullback(
+        self, params: dict, x: Array, x_is_data: bool = False
+    ) -> tuple[Array, Callable]:
         r"""y and pullback(g_y) -> (g_params, g_x), for global parameters.
+
+        Where x is data nobody asks for g_x, a matrix product as large as the first layer's: with
+        x_is_data it is None.
 
         Back through $a = x W + b$: $g_W = x^\top g_a$, $g_b = \sum_n g_a$, $g_x = g_a W^\top$; back
         through $\tanh$: $g_a = g_x (1 - x^2)$ with x the layer's output.
@@ -70,7 +77,7 @@ class MLP:
                     g = g * (1 - xs[i + 1] * xs[i + 1])
                 g_params[f"W{i}"] = xs[i].T @ g
                 g_params[f"b{i}"] = g.sum(axis=0)
-                g = g @ params[f"W{i}"].T
+                g = None if i == 0 and x_is_data else g @ params[f"W{i}"].T
             return g_params, g
 
         return xs[-1], pullback

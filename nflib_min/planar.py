@@ -222,13 +222,12 @@ class Planar(Bijection):
     def init(self, rng: onp.random.Generator) -> dict:
         """Near the identity: u ~ N(0, 0.01^2) hardly moves a point.
 
-        w ~ N(0, 1) sees every direction, and b ~ N(0, 2^2) spreads the layers' bends over the
-        region of a few standard deviations that they will have to shape.
+        w ~ N(0, 1) sees every direction, and b ~ N(0, 1) spreads the layers' bends over the base.
         """
         return {
             "u": 0.01 * rng.standard_normal(self.shapes["u"]),
             "w": rng.standard_normal(self.shapes["w"]),
-            "b": 2 * rng.standard_normal(self.length),
+            "b": rng.standard_normal(self.length),
         }
 
     def forward_and_log_det(self, params: dict, z0: Array) -> tuple[Array, Array]:

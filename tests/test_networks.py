@@ -96,3 +96,12 @@ def test_init_keeps_the_size_of_what_passes_through():
 def test_wrong_sizes_are_named(sizes, message):
     with pytest.raises(ValueError, match=message):
         MLP(sizes)
+
+
+def test_a_gradient_with_respect_to_data_is_left_out():
+    net, rng = MLP((3, 4, 2)), np.random.default_rng(0)
+    params, x, g = net.init(rng), rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    whole, g_x = net.with_pullback(params, x)[1](g)
+    part, nothing = net.with_pullback(params, x, x_is_data=True)[1](g)
+    assert g_x.shape == x.shape and nothing is None
+    assert all(np.array_equal(whole[name], part[name]) for name in whole)
