@@ -92,7 +92,7 @@ def parts(K: int, n: int, dtype: str = "float64") -> dict[str, float]:
         "the whole step": lambda: state.update(*loss.value_and_grad(params, rng, 0), 0.0, 10.0),
         "draw z_0": lambda: flow.base.sample(n, rng, np.dtype(dtype).type),
         "ln q_0": lambda: flow.base.log_prob(z0),
-        "sweep forward": lambda: sweeps.planar(m, params, z0, False),
+        "sweep forward": lambda: sweeps.planar(m, params, z0),
         "sweep back": lambda: pullback(g_zK, g_log_det),
         "of the sweeps, tanh": tanh,
         "target and its gradient": lambda: target.log_density_and_grad(zK),

@@ -44,6 +44,7 @@ def line_figure():
 
 # -------------------------------------------------------------------------------------------- show
 def test_show_leaves_an_image_with_alt_text_and_a_caption(published):
+    plt.close("all")  # what other tests of this process left open
     plotting.show(line_figure(), alt="A line that falls and rises.", caption="The flow's path.")
     image, caption = published
     assert Image.open(io.BytesIO(decoded(image["data"]["image/png"]))).format == "PNG"
