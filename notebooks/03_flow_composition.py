@@ -71,7 +71,7 @@ def first(k, layers):
 
 
 fork = table_1("U4")
-budget = {2: {}, 8: {}, 32: {"steps": 8000, "batch": 320}}  # else the defaults of train
+budget = {2: {}, 8: {}, 32: {"steps": 10_000, "batch": 400}}  # else the defaults of train
 trained = {("U4", 32): train(planar_flow(32), fork, **budget[32]).params}
 affine, layers = trained["U4", 32]
 

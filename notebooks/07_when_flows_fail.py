@@ -391,9 +391,9 @@ assert abs(checks.total_mass(islands.log_prob, (-12, 12)) - 1) < 1e-9
 # %%
 def train(flow, target, steps, seed, away=0.0, annealed=False, log_scale=0.0):
     """Adam on the free energy, from a start at a random place `away` sds from the middle."""
-    rng = np.random.default_rng(seed)
-    start = flow.init(rng)
+    start = flow.init(rng := np.random.default_rng(seed))
     start[0] = {"mean": away * rng.standard_normal(2), "log_scale": np.full(2, log_scale)}
+    start[1]["b"] *= 2  # bends further out than usual: easier to lose an island
     beta = (lambda t: min(1.0, 0.01 + 2 * t / steps)) if annealed else None
     loss = objectives.FreeEnergy(flow, target, batch=100, annealing=beta)
     return fit(loss, start, steps, rng, learning_rate=cosine_decay(1e-2, steps)).params
