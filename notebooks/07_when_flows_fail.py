@@ -59,7 +59,7 @@ right.plot(0, 0, "D", color=FLOW)
 right.set(xlabel="laws that object, of 6", xlim=(-0.15, 3.3), xticks=range(4))
 right.set_yticks(range(14), programs, fontsize=8)
 right.invert_yaxis()
-alt = "Left, fourteen training losses that all fall overall. Right, how many laws object to each program: \
+alt = "Left, fourteen training losses that all fall overall. Right, how many laws object to each: \
 none to the correct one, marked by a diamond, and one to three to each of the others."
 caption = "Fourteen programs train (left). One is correct; can you tell which? The laws can \
 (right): each of thirteen mistakes sets off one to three of them."
