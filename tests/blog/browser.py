@@ -199,9 +199,12 @@ def browser():
         "--no-sandbox --disable-gpu --no-first-run --disable-background-networking "
         "--disable-component-update --disable-sync --disable-quic"
     )
-    with sync_playwright() as playwright:
+    # its crash reporter would leave a folder in the home directory
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as home:
         chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=flags.split()
+            executable_path=shutil.which("chromium"),
+            args=flags.split(),
+            env={**os.environ, "XDG_CONFIG_HOME": home},
         )
         try:
             yield Browser(chromium)
