@@ -15,7 +15,6 @@ from nflib_min import sweeps
 from nflib_min._validate import Array, check_dim, check_params, check_points, is_traced, untraced
 from nflib_min.bijections import Bijection, Pullback, call_written
 
-SHIFT = math.log(math.e - 1)  # softplus(SHIFT) = 1, so that m(0) = 0
 NEWTON_STEPS = 100
 
 
@@ -100,7 +99,7 @@ def constrain(u: Array, w: Array, m: Callable = m) -> tuple[Array, Array, Array]
     # |w|^2 below sqrt(tiny) cannot be divided by safely; any u_hat will do there, as det = 1
     divisible = square > float(onp.sqrt(onp.finfo(untraced(square).dtype).tiny))
     step = np.where(divisible, (m(a) - a) / np.where(divisible, square, 1), 0 * a)
-    softplus = np.logaddexp(0.0 * a, a + (0.0 if m is m_printed else SHIFT))
+    softplus = np.logaddexp(0.0 * a, a + (0.0 if m is m_printed else sweeps.SHIFT))
     return u + step[..., None] * w, m(a), softplus
 
 
@@ -152,7 +151,9 @@ def planar_root(c: Array, b: Array, t: Array) -> Array:
         left = onp.abs(residual) > 2 * eps * (x + onp.abs(c) * h + s)
         if not left.any():
             return sign * x - b
-        x = x - onp.where(left, residual, 0) / onp.where(left, (1 + c) - c * h * h, 1)
+        # the slope as `determinant` has it: (1 + c) - c h^2 would round to 0 where c is large
+        slope = onp.where(c > 0, 1 + c * (1 - h * h), (1 + c) - c * h * h)
+        x = x - onp.where(left, residual, 0) / onp.where(left, slope, 1)
     raise ArithmeticError(
         f"planar inverse: expected a residual within rounding after {NEWTON_STEPS} steps, got "
         f"{int(left.sum())} of {x.size} rows left, the largest {onp.abs(residual).max():.3g}"

@@ -56,7 +56,7 @@ def _lend(make: Callable, *shape: object) -> _Lease:
 
 
 # ------------------------------------------------------------------------------------- planar
-SHIFT = math.log(math.e - 1)
+SHIFT = math.log(math.e - 1)  # softplus(SHIFT) = 1, so that m(0) = 0
 TINY = {np.dtype(kind): np.finfo(kind).tiny for kind in (np.float32, np.float64)}
 HUGE = {np.dtype(kind): np.finfo(kind).max for kind in (np.float32, np.float64)}
 

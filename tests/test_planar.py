@@ -335,3 +335,12 @@ def test_training_does_not_hoard_memory():
     finally:
         tracemalloc.stop()
     assert held[1] <= held[0] + 20_000
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("c", [1e3, 1e8, 1e17, 1e30])
+def test_the_root_is_finite_where_one_plus_c_rounds_to_c(dtype, c):
+    t = np.array([0.0, 0.3, c / 2, -0.999999 * c, c + 5, 2 * c, -c - 7], dtype)
+    a = planar_root(dtype(c), dtype(0), t)
+    assert a.dtype == dtype and np.isfinite(a).all()
+    assert np.abs(a + dtype(c) * np.tanh(a) - t).max() <= 8 * np.finfo(dtype).eps * 2 * c
