@@ -1,0 +1,1 @@
+"""The paper's figures and tables, run again: sweeps, their results with provenance, the ledger."""
