@@ -5,6 +5,12 @@ from nflib_min.coupling import Coupling, nice, real_nvp
 from nflib_min.distributions import StandardNormal, Uniform
 from nflib_min.flow import Flow
 from nflib_min.planar import Planar
+from nflib_min.posteriors import (
+    eight_schools,
+    linear_regression,
+    logistic_regression,
+    neals_funnel,
+)
 from nflib_min.radial import Radial
 
 __version__ = "0.1.0"
@@ -22,6 +28,10 @@ __all__ = [
     "Radial",
     "StandardNormal",
     "Uniform",
+    "eight_schools",
+    "linear_regression",
+    "logistic_regression",
+    "neals_funnel",
     "nice",
     "real_nvp",
 ]
