@@ -7,16 +7,23 @@ import numpy as onp
 
 from nflib_min._validate import Array, check_dim
 
+# the bend h of a layer, and its slope h'(a) as a function of the layer's own output h(a)
+ACTIVATIONS = {
+    "tanh": (np.tanh, lambda h: 1 - h * h),
+    "relu": (lambda a: np.maximum(a, 0), lambda h: h > 0),
+}
+
 
 class MLP:
-    r"""tanh layers and a linear last one: $x_{i+1} = \tanh(x_i W_i + b_i)$, $y = x_L W_L + b_L$.
+    r"""Bent layers and a linear last one: $x_{i+1} = h(x_i W_i + b_i)$, $y = x_L W_L + b_L$.
 
     Parameters
     ----------
     sizes : (d_in, hidden..., d_out), at least two numbers; d_in may be 0 (a constant output).
+    activation : h, "tanh" or "relu".
 
     params: W0, b0, W1, b1, ... with W_i (sizes[i], sizes[i+1]), b_i (sizes[i+1],); one set per row
-    adds a leading n to each. Errors: ValueError on fewer than two sizes.
+    adds a leading n to each. Errors: ValueError on fewer than two sizes or an unknown activation.
 
     >>> net = MLP((2, 8, 1))
     >>> params = net.init(onp.random.default_rng(0))
@@ -26,9 +33,12 @@ class MLP:
     Source: the maps h_lambda of Rezende & Mohamed (2015), eqs. (16)-(17), are such networks.
     """
 
-    def __init__(self, sizes: tuple[int, ...]) -> None:
+    def __init__(self, sizes: tuple[int, ...], activation: str = "tanh") -> None:
         if len(sizes) < 2:
             raise ValueError(f"sizes: expected at least (d_in, d_out), got {sizes}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation: expected one of {[*ACTIVATIONS]}, got {activation!r}")
+        self.bend, self.slope = ACTIVATIONS[activation]
         self.sizes = tuple(check_dim(size, "sizes", least=0) for size in sizes)
         self.depth = len(sizes) - 1
         self.shapes = {}
@@ -50,7 +60,7 @@ class MLP:
         for i in range(self.depth):
             W, b = params[f"W{i}"], params[f"b{i}"]
             x = (np.matmul(x[:, None, :], W)[:, 0] if W.ndim == 3 else np.dot(x, W)) + b
-            x = np.tanh(x) if i < self.depth - 1 else x
+            x = self.bend(x) if i < self.depth - 1 else x
         return x
 
     def with_pullback(
@@ -62,19 +72,19 @@ class MLP:
         x_is_data it is None.
 
         Back through $a = x W + b$: $g_W = x^\top g_a$, $g_b = \sum_n g_a$, $g_x = g_a W^\top$; back
-        through $\tanh$: $g_a = g_x (1 - x^2)$ with x the layer's output.
+        through the bend: $g_a = g_x h'(a)$, with the slope taken from the layer's output h(a).
         """
         xs = [x]
         for i in range(self.depth):
             a = xs[-1] @ params[f"W{i}"]
             a += params[f"b{i}"]
-            xs.append(onp.tanh(a, out=a) if i < self.depth - 1 else a)
+            xs.append(self.bend(a) if i < self.depth - 1 else a)
 
         def pullback(g_y: Array) -> tuple[dict, Array]:
             g, g_params = g_y, dict.fromkeys(self.shapes)  # in the order of the parameters
             for i in reversed(range(self.depth)):
                 if i < self.depth - 1:
-                    g = g * (1 - xs[i + 1] * xs[i + 1])
+                    g = g * self.slope(xs[i + 1])
                 g_params[f"W{i}"] = xs[i].T @ g
                 g_params[f"b{i}"] = g.sum(axis=0)
                 g = None if i == 0 and x_is_data else g @ params[f"W{i}"].T

@@ -1,0 +1,177 @@
+r"""Figure 4 and table 2: deep latent Gaussian models of binarised digits, by flow and length K.
+
+Every model is trained once, along one trunk that keeps its optimiser's state, and looked at on the
+way: `epochs` of a task says where. So the gain that a flow brings can be read against the length
+of training, and a longer training goes on where a shorter one ended.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from nflib_min import Planar, Radial
+from nflib_min._validate import Array
+from nflib_min.amortized import (
+    AmortisedFreeEnergy,
+    ConditionalNICE,
+    DeepLatentGaussianModel,
+    InferenceNetwork,
+    init,
+    log_evidence,
+    log_weights,
+)
+from nflib_min.bijections import Bijection
+from nflib_min.objectives import inverse_temperature
+from nflib_min.training import fit
+from reproduce.mnist_data import binarise, load
+from reproduce.sweep import Task, run, sha256
+
+DIM, HIDDEN, BATCH = 40, 400, 100
+BINARISATION_SEED = 2015
+LEARNING_RATE, DECAY_STEPS = 2e-3, 3000
+AVERAGE = 0.999
+# where every trunk is looked at, and on how many test digits with 200 and with 5,000 draws
+EPOCHS = {10: (2000, 0), 20: (2000, 0), 40: (10_000, 1000), 80: (10_000, 1000)}
+ROWS = [("none", 0)] + [(flow, K) for flow in ("planar", "nice-perm") for K in (10, 20, 40, 80)]
+ABLATION_EPOCHS = 10
+ABLATIONS = (  # of planar, K = 20, each with one thing changed
+    {"annealing": True},
+    {"printed_constraint": True},
+    {"amortised": False},
+    {"learning_rate": 0.3 * LEARNING_RATE},
+    {"learning_rate": 3 * LEARNING_RATE},
+)
+
+
+def flow_of(flow: str, K: int, printed_constraint: bool, seed: int) -> Bijection | None:
+    """The bijection after q_0: K layers in d = 40 dimensions; None for "none".
+
+    >>> flow_of("planar", 10, False, 0)
+    Planar(40, length=10)
+    """
+    if flow == "none":
+        return None
+    if flow == "planar":
+        return Planar(DIM, K, printed_constraint)
+    if flow == "radial":
+        return Radial(DIM, K)
+    if flow == "nice-perm":
+        return ConditionalNICE(DIM, K, np.random.default_rng([seed, K]))
+    raise ValueError(f"flow: expected none, planar, radial or nice-perm, got {flow!r}")
+
+
+@lru_cache(maxsize=1)
+def digits(mnist: str | None) -> tuple[Array, Array]:
+    """60,000 + 10,000 digits, (n, 784) bool: one stochastic draw a pixel, fixed by its seed."""
+    images, rng = load(mnist), np.random.default_rng(BINARISATION_SEED)
+    return binarise(images["train_images"], rng), binarise(images["test_images"], rng)
+
+
+def mnist(
+    flow: str,
+    K: int,
+    epochs: int,
+    seed: int,
+    images: int = 2000,
+    images_5000: int = 0,
+    annealing: bool = False,
+    printed_constraint: bool = False,
+    amortised: bool = True,
+    learning_rate: float = LEARNING_RATE,
+    data: str | None = None,
+    trunk: str | None = None,
+) -> dict:
+    r"""Train one model up to an epoch and judge it on test digits, in nats.
+
+    Parameters
+    ----------
+    flow, K : see `flow_of`. epochs : of 600 steps with 100 digits.
+    images : how many of the 10,000 test digits, from the first, are judged with 200 draws each.
+    images_5000 : how many are judged with 5,000 draws as well.
+    annealing : eq. (20) as printed. printed_constraint : appendix A as printed (E4).
+    amortised : False shares the flow's parameters among all x. learning_rate : at the start; it
+        falls as $1 / \sqrt{1 + t / 3000}$.
+    data : the folder of the IDX files. trunk : a folder for the optimiser's states.
+
+    Returns F_train (the last epoch's mean), and of the running mean of the parameters F, nll
+    (-ln p by importance sampling with 200 draws), KL = F - nll, each with a standard error over
+    digits (F_se, nll_se, KL_se), and nll_5000 with nll_200_of_these on the first images_5000.
+
+    Errors: ValueError on an unknown flow, or a trunk that is already longer than `epochs`.
+
+    Source: Rezende & Mohamed (2015), section 6.2, figure 4 and table 2.
+    """
+    train, test = digits(data)
+    model = DeepLatentGaussianModel(DIM, train.shape[1], (HIDDEN,))
+    bijection = flow_of(flow, K, printed_constraint, seed)
+    network = InferenceNetwork(train.shape[1], DIM, bijection, (HIDDEN,), None if amortised else ())
+    loss = AmortisedFreeEnergy(
+        model, network, train, BATCH, inverse_temperature if annealing else None, seed
+    )
+    checkpoint = None
+    if trunk is not None:
+        same = [flow, K, seed, annealing, printed_constraint, amortised, learning_rate]
+        checkpoint = Path(trunk) / f"{flow}-{K}-{sha256(same)[:8]}.npz"
+    steps = epochs * loss.steps_per_epoch
+    rng = np.random.default_rng(seed)
+    result = fit(
+        loss,
+        init(model, network, rng, np.float32),
+        steps,
+        rng,
+        learning_rate=lambda t: learning_rate / (1 + t / DECAY_STEPS) ** 0.5,
+        average=AVERAGE,
+        checkpoint=checkpoint,
+        checkpoint_every=2 * loss.steps_per_epoch,
+        progress=False,
+    )
+    if len(result.trace["loss"]) > steps:
+        raise ValueError(
+            f"trunk: expected at most {steps} steps of training, got "
+            f"{len(result.trace['loss'])} in {checkpoint.name}: take an empty folder"
+        )
+
+    judge = np.random.default_rng([seed, epochs])
+    log_w = log_weights(result.mean_params, model, network, test[:images], 200, judge)
+    F, nll = -log_w.mean(axis=1, dtype=float), -log_evidence(log_w)
+    values = {"F_train": float(result.trace["loss"][-loss.steps_per_epoch :].mean())}
+    for name, of_each in (("F", F), ("nll", nll), ("KL", F - nll)):
+        values[name] = float(of_each.mean())
+        values[f"{name}_se"] = float(of_each.std(ddof=1) / len(of_each) ** 0.5)
+    if images_5000:
+        log_w = log_weights(result.mean_params, model, network, test[:images_5000], 5000, judge)
+        values["nll_5000"] = float(-log_evidence(log_w).mean())
+        values["nll_200_of_these"] = float(nll[:images_5000].mean())
+    return values
+
+
+def rounds(data: str | None, trunk: str, last: int = 40) -> list[list[Task]]:
+    """The tasks, in the order in which the trunks grow: within one list they are independent.
+
+    >>> [len(tasks) for tasks in rounds(None, "trunk")]
+    [15, 9, 9]
+    """
+
+    def task(flow: str, K: int, epochs: int, **change: object) -> Task:
+        images, images_5000 = EPOCHS[epochs]
+        settings = {"flow": flow, "K": K, "epochs": epochs, "images": images}
+        settings |= {"images_5000": images_5000} | change
+        return Task(mnist, settings, 0, {"data": data, "trunk": trunk})
+
+    made = []
+    for epochs in [e for e in EPOCHS if e <= last]:
+        made.append([task(flow, K, epochs) for flow, K in ROWS])
+        if epochs == ABLATION_EPOCHS:
+            made[-1] += [task("planar", 20, epochs, **change) for change in ABLATIONS]
+            made[-1] += [task("radial", 20, epochs)]
+    return made
+
+
+def sweep(directory: Path, data: str | None, last: int = 40, **how: object) -> list[Task]:
+    """Run round after round into a directory of results; return all tasks, to be collected."""
+    done = []
+    for tasks in rounds(data, str(Path(directory).resolve() / "trunks"), last):
+        run(tasks, directory, **how)
+        done += tasks
+    return done
