@@ -305,8 +305,8 @@ class InferenceNetwork:
     ----------
     pixels, dim : sizes of x and z. hidden : sizes of the network's rectified layers.
     flow : a bijection with `shapes` (Planar, Radial, ConditionalNICE), or None for q_0 alone.
-    amortised : names of the flow's parameters that the network gives; the others are global,
-        params["flow"]. None for all of them, or those that the flow itself names.
+    amortised : True if the network gives the flow's parameters (of a ConditionalNICE its b);
+        False if all x share them, params["flow"].
 
     >>> from nflib_min import Planar
     >>> network = InferenceNetwork(pixels=4, dim=2, flow=Planar(2, length=3), hidden=(8,))
@@ -322,7 +322,7 @@ class InferenceNetwork:
         dim: int,
         flow: Bijection | None = None,
         hidden: tuple[int, ...] = (400,),
-        amortised: tuple[str, ...] | None = None,
+        amortised: bool = True,
     ) -> None:
         self.pixels, self.dim = check_dim(pixels, "pixels"), check_dim(dim)
         if flow is not None and flow.dim != dim:
@@ -330,11 +330,8 @@ class InferenceNetwork:
         self.flow, self.base = flow, StandardNormal(dim)
         self.bijection = Chain([Affine(dim)] if flow is None else [Affine(dim), flow])
         shapes = {} if flow is None else flow.shapes
-        if amortised is None:
-            amortised = getattr(flow, "amortised", tuple(shapes))
-        if not set(amortised) <= set(shapes):
-            raise ValueError(f"amortised: expected names out of {[*shapes]}, got {amortised}")
-        self.amortised = tuple(name for name in shapes if name in amortised)
+        given = getattr(flow, "amortised", tuple(shapes)) if amortised else ()
+        self.amortised = tuple(name for name in shapes if name in given)
         self.shapes = {"mean": (dim,), "log_scale": (dim,)}
         self.shapes |= {name: shapes[name] for name in self.amortised}
         sizes = [math.prod(shape) for shape in self.shapes.values()]

@@ -105,7 +105,7 @@ def mnist(
     train, test = digits(data)
     model = DeepLatentGaussianModel(DIM, train.shape[1], (HIDDEN,))
     bijection = flow_of(flow, K, printed_constraint, seed)
-    network = InferenceNetwork(train.shape[1], DIM, bijection, (HIDDEN,), None if amortised else ())
+    network = InferenceNetwork(train.shape[1], DIM, bijection, (HIDDEN,), amortised)
     loss = AmortisedFreeEnergy(
         model, network, train, BATCH, inverse_temperature if annealing else None, seed
     )
