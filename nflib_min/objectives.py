@@ -5,6 +5,7 @@ the parameters and of z_0 already drawn.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 
 import autograd.numpy as np
@@ -208,6 +209,57 @@ def effective_sample_size(log_w: Array) -> float:
     """
     w = onp.exp(_weights(log_w) - onp.max(log_w))
     return float(w.sum() ** 2 / (w**2).sum())
+
+
+def import_arviz() -> object:
+    """ArviZ, only where it is needed; ImportError says how to install it."""
+    try:
+        with warnings.catch_warnings():  # of its next major version, at every import
+            warnings.simplefilter("ignore", FutureWarning)
+            import arviz
+    except ImportError as error:
+        raise ImportError("Pareto k-hat and InferenceData: pip install arviz") from error
+    return arviz
+
+
+def pareto_k(log_w: Array) -> tuple[float, Array]:
+    r"""Pareto k-hat of importance weights, and their smoothed logarithms, normalised, (n,).
+
+    The largest weights are fitted by a generalised Pareto law with shape k, whose moments of order
+    1/k and above are infinite; their smoothed values replace them, and the weights sum to 1. Below
+    0.5 q is close to p; below `k_limit(n)` the weighted draws can be used; above, nothing can.
+    Weights that are equal to rounding have no tail: k = 0. Weights of q's own draws cannot see a
+    mode that q has missed.
+
+    Errors: ImportError without ArviZ; ValueError if log_w is not (n,) and finite, or n < 25.
+
+    >>> rng = onp.random.default_rng(0)
+    >>> k, _ = pareto_k(0.7 * rng.exponential(size=10_000))  # w = e^x: P(w > t) = t^(-1/0.7)
+    >>> round(k, 1)
+    0.7
+
+    Source: Vehtari, Simpson, Gelman, Yao & Gabry, Pareto smoothed importance sampling (2024),
+    section 2; Yao, Vehtari, Simpson & Gelman, Yes, but did it work? (2018).
+    """
+    log_w = _weights(log_w)
+    if len(log_w) < 25:
+        raise ValueError(f"log_w: expected at least 25 weights, got {len(log_w)}")
+    psislw = import_arviz().psislw
+    if onp.ptp(log_w) < 1e-9 * (1 + onp.abs(log_w).max()):
+        return 0.0, onp.full(len(log_w), -onp.log(len(log_w)))
+    smoothed, k = psislw(log_w)
+    return float(k), onp.asarray(smoothed)
+
+
+def k_limit(n: int) -> float:
+    r"""The k-hat above which n weighted draws are of no use: $\min(1 - 1/\log_{10} n, 0.7)$.
+
+    >>> k_limit(10_000), round(k_limit(100), 2)
+    (0.7, 0.5)
+
+    Source: Vehtari, Simpson, Gelman, Yao & Gabry (2024), section 3.
+    """
+    return float(min(1 - 1 / onp.log10(check_dim(n, "n", least=2)), 0.7))
 
 
 def kl_to_target(
