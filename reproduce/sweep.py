@@ -269,12 +269,16 @@ def read_checked(path: Path, form: str) -> dict:
 
 
 def collect(
-    tasks: Sequence[Task], directory: str | Path, path: str | Path, partial: bool = False
+    tasks: Sequence[Task],
+    directory: str | Path,
+    path: str | Path,
+    partial: bool = False,
+    leave_out: Sequence[str] = (),
 ) -> list[dict]:
     """Merge the results of one function's tasks into one file, each checked; return its rows.
 
     What all tasks share is written once: the function, equal settings, and each distinct
-    combination of versions, commit and date.
+    combination of versions, commit and date. The values named in `leave_out` are left out.
 
     Errors: ValueError on a damaged or mismatching result, on tasks of different functions, and,
     unless `partial`, on a missing result; `path` is then not touched.
@@ -305,7 +309,7 @@ def collect(
             {
                 "settings": {k: v for k, v in record["settings"].items() if k not in shared},
                 "seed": record["seed"],
-                "values": record["values"],
+                "values": {k: v for k, v in record["values"].items() if k not in leave_out},
                 "cpu_seconds": record["cpu_seconds"],
                 "origin": origins.index(origin),
             }

@@ -1,0 +1,120 @@
+"""`python -m reproduce ENTRY`: run the sweep of a figure or table, merge, draw, keep the ledger.
+
+Raw results, one file a task, go to build/reproduce; what is merged is committed: results/*.json,
+figures/*.png, LEDGER.md. A run that was interrupted goes on where it was.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from reproduce import fig1, fig3, ledger, mnist_data, sweep
+from reproduce.sweep import ROOT
+
+RESULTS, FIGURES = ROOT / "reproduce" / "results", ROOT / "reproduce" / "figures"
+ENTRIES = {
+    "fig1": "figure 1: planar and radial layers on two bases (a minute)",
+    "fig3": "figure 3: four densities by 2, 8, 32 layers, the curve against K, the ablations",
+    "mnist": "figure 4 and table 2: MNIST, every length, with and without flows (hours)",
+    "table3": "table 3: says why it is not here",
+    "ledger": "LEDGER.md and README's summary, from the results alone",
+    "subset": "notebooks/data/mnist_binarised.npz, from the originals",
+    "all": "fig1, fig3, mnist and the ledger",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {name:8} {what}" for name, what in ENTRIES.items())
+    made = argparse.ArgumentParser(
+        prog="python -m reproduce",
+        description="The figures and tables of Rezende & Mohamed (2015), run again.\n\n" + listed,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("entry", choices=ENTRIES, metavar="ENTRY", help="one of the names above")
+    made.add_argument("--jobs", type=int, default=-1, metavar="N", help="processes (all cores)")
+    made.add_argument(
+        "--scheduler", metavar="ADDRESS", help="a Dask scheduler instead, such as tcp://host:8786"
+    )
+    made.add_argument(
+        "--mnist", metavar="DIR", help="the four IDX files of MNIST (downloaded if not given)"
+    )
+    made.add_argument(
+        "--out", default="build/reproduce", metavar="DIR", help="raw results (build/reproduce)"
+    )
+    made.add_argument(
+        "--partial", action="store_true", help="merge and draw what is there, run nothing"
+    )
+    made.add_argument(
+        "--quick", action="store_true", help="a small sweep, which writes below --out only"
+    )
+    return made
+
+
+class Sweeps:
+    """Where a run reads and writes, and how it computes."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, out = options, Path(options.out)
+        self.raw = out / "quick" / "raw" if options.quick else out
+        self.results = out / "quick" / "results" if options.quick else RESULTS
+        self.figures = out / "quick" / "figures" if options.quick else FIGURES
+
+    def collected(self, name: str, tasks: list[sweep.Task], leave_out: tuple = ()) -> list[dict]:
+        """Run what has no result yet, and merge everything into results/NAME.json."""
+        if not self.options.partial:
+            sweep.run(tasks, self.raw / name, self.options.scheduler, self.options.jobs)
+        path = self.results / f"{name}.json"
+        return sweep.collect(tasks, self.raw / name, path, self.options.partial, leave_out)
+
+    def draw(self, name: str, png: bytes) -> None:
+        sweep.write(self.figures / f"{name}.png", png)
+
+
+def run_fig1(at: Sweeps) -> None:
+    at.collected("fig1", fig1.tasks(at.options.quick))
+    at.draw("fig1", fig1.figure())
+
+
+def run_fig3(at: Sweeps) -> None:
+    tasks = fig3.tasks(at.options.quick)
+    rows = at.collected("fig3", tasks, leave_out=("density",))
+    shown = fig3.shown(tasks, rows)
+    path = at.results / "fig3_panels.json"
+    panels = sweep.collect(shown, at.raw / "fig3", path, at.options.partial)
+    at.draw("fig3", fig3.figure(panels))
+    at.draw("fig3_curve", fig3.curve(rows))
+    at.collected("ablations", fig3.ablations(at.options.quick), leave_out=("density",))
+
+
+def run_mnist(at: Sweeps) -> None:
+    from reproduce import fig4, mnist
+
+    rows = at.collected("mnist", mnist.tasks(at.options.mnist, at.options.quick))
+    at.draw("fig4", fig4.figure(rows))
+
+
+def run_ledger(at: Sweeps) -> None:
+    ledger.write_all()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    at = Sweeps(options)
+    try:
+        if options.entry == "table3":
+            print(ledger.TABLE_3_REASON)
+        elif options.entry == "subset":
+            mnist_data.write_subset(options.mnist)
+        for name, step in (("fig1", run_fig1), ("fig3", run_fig3), ("mnist", run_mnist)):
+            if options.entry in (name, "all"):
+                step(at)
+        if options.entry != "subset" and not options.quick:
+            run_ledger(at)
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"python -m reproduce {options.entry}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
