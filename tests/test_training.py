@@ -156,6 +156,46 @@ def test_the_order_of_a_gradients_keys_does_not_matter():
     same(*(fit(Backwards(flip), params, 30, rng(), progress=False) for flip in (False, True)))
 
 
+@pytest.mark.parametrize("steps", [9, 10, 95])
+def test_the_running_mean_is_the_textbooks(steps):
+    """Every tenth step: mean <- mean + max(1 - decay^10, 10 / t) (theta - mean), from the start."""
+    seen, decay = [], 0.97
+
+    def watched(params, rng, step):
+        seen.append(getattr(params["x"], "_value", params["x"]).copy())
+        return anp.sum((params["x"] - 3.0) ** 2) + anp.sum(params["x"] * rng.standard_normal(2))
+
+    done = fit(watched, {"x": np.zeros(2)}, steps, rng(), learning_rate=0.1, average=decay)
+    after, mean = [*seen[1:], done.params["x"]], np.zeros(2)  # theta after steps 1, 2, ...
+    for t in range(10, steps + 1, 10):
+        mean = mean + max(1 - decay**10, 10 / t) * (after[t - 1] - mean)
+    assert done.mean_params["x"] == pytest.approx(mean, abs=1e-12)
+    plain = fit(bowl, {"x": np.zeros(2)}, steps, rng(), learning_rate=0.1)
+    assert plain.mean_params is None
+    assert np.array_equal(plain.params["x"], done.params["x"])  # it only watches
+
+
+def test_the_running_mean_forgets_the_noise_of_the_last_steps():
+    def run(seed):
+        return fit(bowl, {"x": np.zeros(2)}, 3000, rng(seed), learning_rate=0.05, average=0.99)
+
+    runs = [run(seed) for seed in range(8)]
+    last = np.std([done.params["x"] for done in runs])
+    assert np.std([done.mean_params["x"] for done in runs]) < 0.5 * last
+
+
+def test_a_checkpoint_with_a_running_mean_is_told_from_one_without(tmp_path):
+    start, one, two = {"x": np.zeros(2)}, tmp_path / "one", tmp_path / "two"
+    fit(bowl, start, 5, rng(), average=0.9, checkpoint=one)
+    with pytest.raises(ValueError, match="without a running mean, got one with"):
+        fit(bowl, start, 6, rng(), checkpoint=one)
+    fit(bowl, start, 5, rng(), checkpoint=two)
+    with pytest.raises(ValueError, match="with a running mean, got one without"):
+        fit(bowl, start, 6, rng(), average=0.9, checkpoint=two)
+    with pytest.raises(ValueError, match=r"average: expected a decay in \(0, 1\), got 1"):
+        fit(bowl, start, 6, rng(), average=1)
+
+
 def test_float32_stays_float32(tmp_path):
     loss, params = problem(dtype=np.float32)
     path = tmp_path / "checkpoint.npz"
