@@ -62,9 +62,9 @@ class Sweeps:
     def collected(self, name: str, tasks: list[sweep.Task], leave_out: tuple = ()) -> list[dict]:
         """Run what has no result yet, and merge everything into results/NAME.json."""
         if not self.options.partial:
-            sweep.run(tasks, self.raw / name, self.options.scheduler, self.options.jobs)
+            sweep.run(tasks, self.raw, self.options.scheduler, self.options.jobs)
         path = self.results / f"{name}.json"
-        return sweep.collect(tasks, self.raw / name, path, self.options.partial, leave_out)
+        return sweep.collect(tasks, self.raw, path, self.options.partial, leave_out)
 
     def draw(self, name: str, png: bytes) -> None:
         sweep.write(self.figures / f"{name}.png", png)
@@ -80,7 +80,7 @@ def run_fig3(at: Sweeps) -> None:
     rows = at.collected("fig3", tasks, leave_out=("density",))
     shown = fig3.shown(tasks, rows)
     path = at.results / "fig3_panels.json"
-    panels = sweep.collect(shown, at.raw / "fig3", path, at.options.partial)
+    panels = sweep.collect(shown, at.raw, path, at.options.partial)
     at.draw("fig3", fig3.figure(panels))
     at.draw("fig3_curve", fig3.curve(rows))
     at.collected("ablations", fig3.ablations(at.options.quick), leave_out=("density",))

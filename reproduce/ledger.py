@@ -1,0 +1,465 @@
+"""LEDGER.md and README's summary: what the paper has, what we have, and how far apart they are.
+
+Everything is computed from results/*.json and the paper's numbers; no number of ours is typed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, median, stdev
+
+from reproduce import fig3, paper
+from reproduce.sweep import ROOT, load, write
+
+RESULTS, LEDGER, README = (
+    ROOT / "reproduce" / "results",
+    ROOT / "reproduce" / "LEDGER.md",
+    ROOT / "README.md",
+)
+NAMES = ("fig1", "fig3", "ablations", "mnist")
+BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
+GOAL = 0.01  # nats: what 32 planar layers must reach on each target, as a median over seeds
+MASS = 0.01
+TABLE_3_REASON = (
+    "no package of PyPI or npm holds CIFAR-10's images (four that are named after it have 4 to 14 "
+    "kB and download from its publisher), and this collection has no other source for them"
+)
+LABELS = {"planar": "planar", "radial": "radial"} | fig3.LABELS
+
+
+@dataclass
+class Row:
+    """One line of the ledger; `verdict` starts with reproduced, shape only or not reproduced."""
+
+    item: str
+    paper: str
+    ours: str
+    difference: str
+    seeds: str
+    minutes: str
+    tolerance: str
+    verdict: str
+
+
+def read(folder: Path = RESULTS) -> dict[str, list[dict]]:
+    """name -> rows of every result there is."""
+    paths = {name: folder / f"{name}.json" for name in NAMES}
+    return {name: load(path) for name, path in paths.items() if path.exists()}
+
+
+# ------------------------------------------------------------------------------------- the rows
+def rows_of(results: dict) -> list[Row]:
+    """Every figure and table of the paper, in its order."""
+    return [*fig1_rows(results), *fig3_rows(results), *mnist_rows(results), table_3_row()]
+
+
+def absent(item: str, printed: str, reason: str) -> Row:
+    return Row(item, printed, "", "", "", "", "", f"not reproduced, because {reason}")
+
+
+def verdict(failures: list[str], otherwise: str = "shape only") -> str:
+    return f"{otherwise}, because {'; '.join(failures)}" if failures else "reproduced"
+
+
+def fig1_rows(results: dict) -> list[Row]:
+    item, printed = "Fig 1: random layers on two bases", "12 densities, as pictures"
+    if "fig1" not in results:
+        return [absent(item, printed, "it was not run")]
+    rows = results["fig1"]
+    off = max(abs(row["values"]["mass"] - 1) for row in rows)
+    back = max(row["values"]["round_trip"] for row in rows)
+    failures = ["the paper does not print its layers"]
+    if off > MASS or back > 1e-9:
+        failures.append("a density fails its check")
+    return [
+        Row(
+            item,
+            printed,
+            f"{len(rows)} densities, each of mass 1 within {off:.1g}; points return to {back:.0e}",
+            "",
+            "1",
+            minutes(rows),
+            f"mass within {MASS:g}, round trip to 1e-9",
+            verdict(failures),
+        )
+    ]
+
+
+def fig3_rows(results: dict) -> list[Row]:
+    if "fig3" not in results:
+        reason = "it was not run"
+        return [absent("Fig 3: four densities", "pictures", reason)]
+    cells = fig3.cells(results["fig3"])
+    rows = []
+    for target in fig3.TARGETS:
+        groups = {K: cells[target, "planar", K] for K in fig3.LENGTHS}
+        failures = not_falling(groups)
+        last = median_kl(groups[32])
+        if last > GOAL:
+            failures.append(f"the median at K = 32 is {last:.4f}")
+        failures += missing(target, groups[32])
+        rows.append(fig3_row(f"Fig 3: {target}, planar", groups, failures, GOAL))
+    for flow in fig3.FLOWS[1:]:
+        failures = []
+        groups = {K: [] for K in fig3.LENGTHS}
+        for target in fig3.TARGETS:
+            of_target = {K: cells[target, flow, K] for K in fig3.LENGTHS}
+            failures += [f"{target}: {what}" for what in not_falling(of_target)]
+            failures += missing(target, of_target[32])
+            for K, group in of_target.items():
+                groups[K] += group
+        rows.append(fig3_row(f"Fig 3: U1-U4, {LABELS[flow]}", groups, failures, None))
+    return [*rows, curve_row(results["fig3"])]
+
+
+def fig3_row(item: str, groups: dict, failures: list[str], goal: float | None) -> Row:
+    kls = " / ".join(f"{median_kl(group):.3g}" for group in groups.values())
+    lengths = " / ".join(map(str, groups))
+    every = [row for group in groups.values() for row in group]
+    limit = f"at most {goal:g} at K = 32, " if goal else ""
+    return Row(
+        item,
+        "pictures, no number",
+        f"median KL {kls} nats at K = {lengths}",
+        "",
+        seeds(next(iter(groups.values()))),
+        minutes(every),
+        f"{limit}falling in K, no mode missed at K = 32",
+        verdict(failures),
+    )
+
+
+def curve_row(rows: list[dict]) -> Row:
+    cells = fig3.cells(rows)
+    failures = ["the paper's axis is no bound on these targets (errata)"]
+    for target in fig3.TARGETS[:3]:
+        for flow in fig3.FLOWS:
+            groups = {K: cells[target, flow, K] for K in fig3.CURVE if (target, flow, K) in cells}
+            failures += [f"{target}, {LABELS[flow]}: {what}" for what in not_falling(groups)]
+    orders = []
+    for target in fig3.TARGETS[:3]:
+        found = {f: median_kl(cells[target, f, 32]) for f in fig3.FLOWS}
+        orders.append(f"{target}: {' < '.join(LABELS[f] for f in sorted(found, key=found.get))}")
+    return Row(
+        "Fig 3: bound against K, U1-U3",
+        "falls with K; planar below NICE and radial",
+        f"KL at K = 32: {'; '.join(orders)}",
+        "",
+        "5-10",
+        minutes(rows),
+        "median KL falling in K for every flow",
+        verdict(failures),
+    )
+
+
+def median_kl(group: list[dict], kind: str = "kl") -> float:
+    return median(row["values"][kind][0] for row in group)
+
+
+def not_falling(groups: dict[int, list[dict]]) -> list[str]:
+    """Where the median KL of a length is not below that of the length before."""
+    medians = {K: median_kl(group) for K, group in groups.items()}
+    return [
+        f"the median goes from {medians[a]:.3g} at K = {a} to {medians[b]:.3g} at K = {b}"
+        for a, b in pairwise(sorted(medians))
+        if not medians[b] < medians[a]
+    ]
+
+
+def missing(target: str, group: list[dict]) -> list[str]:
+    """How many seeds miss a mode, if any."""
+    n = sum(fig3.missed(row["values"]) > 0 for row in group)
+    flow, K = group[0]["settings"]["flow"], group[0]["settings"]["K"]
+    return [f"{n} of {len(group)} seeds miss a mode of {target} ({flow}, K = {K})"] if n else []
+
+
+def mnist_rows(results: dict) -> list[Row]:
+    """Figure 4 and table 2: one row a number that the paper prints."""
+    groups = longest(results.get("mnist", []))
+    rows = []
+    lines = [
+        ("Fig 4: F", "F", paper.FIG_4_F, paper.READ_OFF),
+        ("Fig 4: KL(q || p(z given x))", "KL", paper.FIG_4_KL, paper.READ_OFF),
+        ("Table 2: -ln p(x), 200 samples", "nll_200", paper.TABLE_2, 0.0),
+    ]
+    for title, key, printed, slack in lines:
+        for flow, values in printed.items():
+            for K, number in values.items():
+                name = f"{title}, {'no flow' if K == 0 else f'{LABELS[flow]}, K = {K}'}"
+                group = groups.get(("none" if K == 0 else flow, K), [])
+                found = [row["values"][key] for row in group if key in row["values"]]
+                if not found:
+                    rows.append(absent(name, f"{number:.2f}", "it was not run"))
+                    continue
+                ours = mean(found)
+                failures = [f"ours is {ours - number:.2f} above"] if ours > number + slack else []
+                rows.append(
+                    Row(
+                        name,
+                        f"{number:.2f}",
+                        with_spread(found),
+                        f"{ours - number:+.2f}",
+                        seeds(group),
+                        minutes(group) if key == "nll_200" else "",
+                        f"at or below the paper's{f' + {slack:g}' if slack else ''}",
+                        verdict(failures, "not reproduced"),
+                    )
+                )
+    return [*rows, *gain_rows(groups), *(others_row(name) for name in paper.TABLE_2_OTHERS)]
+
+
+def gain_rows(groups: dict) -> list[Row]:
+    """What the longest flow gains over none, which a better baseline makes smaller."""
+    rows = []
+    for flow, printed in paper.TABLE_2.items():
+        K = max(printed)
+        was, item = paper.TABLE_2["planar"][0] - printed[K], f"Table 2: gain of {LABELS[flow]}"
+        pair = [groups.get(key) for key in (("none", 0), (flow, K))]
+        if not all(pair):
+            rows.append(absent(f"{item}, K = {K}", f"{was:.2f}", "it was not run"))
+            continue
+        without, having = (mean(row["values"]["nll_200"] for row in group) for group in pair)
+        ours = without - having
+        why = [f"the baseline here is at {without:.2f} and not at 89.9"] if ours < was - 1 else []
+        rows.append(
+            Row(
+                f"{item}, K = {K}",
+                f"{was:.2f}",
+                f"{ours:.2f}",
+                f"{ours - was:+.2f}",
+                seeds(pair[1]),
+                "",
+                "within 1 nat",
+                verdict(why, "shape only" if ours > 0 else "not reproduced"),
+            )
+        )
+    return rows
+
+
+def others_row(name: str) -> Row:
+    values = " / ".join(f"{value:.2f}" for value in paper.TABLE_2_OTHERS[name])
+    return absent(f"Table 2: {name}", values, "Hamiltonian variational inference is not here")
+
+
+def table_3_row() -> Row:
+    values = " / ".join(f"{value:.1f}" for value in paper.TABLE_3.values())
+    lengths = " / ".join(map(str, paper.TABLE_3))
+    return absent(f"Table 3: CIFAR-10, K = {lengths}", values, TABLE_3_REASON)
+
+
+def longest(rows: list[dict]) -> dict[tuple, list[dict]]:
+    """(flow, K) -> the rows of its longest training."""
+    groups = {}
+    for key, group in fig3.cells(rows, "flow", "K").items():
+        epochs = max(row["settings"]["epochs"] for row in group)
+        groups[key] = [row for row in group if row["settings"]["epochs"] == epochs]
+    return groups
+
+
+# ---------------------------------------------------------------------------------- formatting
+def seeds(group: list[dict]) -> str:
+    return str(len({row["seed"] for row in group}))
+
+
+def minutes(rows: list[dict]) -> str:
+    return f"{sum(row['cpu_seconds'] for row in rows) / 60:.1f}"
+
+
+def with_spread(values: list[float]) -> str:
+    """The mean over seeds, and its standard error where there are several."""
+    error = f" ± {stdev(values) / len(values) ** 0.5:.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{error}"
+
+
+def table(head: Iterable[str], lines: Iterable[Iterable[str]], numbers: bool = False) -> str:
+    """A Markdown table; with `numbers` all columns but the first go to the right."""
+    head = list(head)
+    rule = ["---"] + ["--:" if numbers else "---"] * (len(head) - 1)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *map(list, lines)])
+
+
+# -------------------------------------------------------------------------------------- the text
+def text(results: dict) -> str:
+    """LEDGER.md."""
+    rows = rows_of(results)
+    lines = [vars(row).values() for row in rows]
+    head = ["item", "the paper", "ours", "difference", "seeds", "CPU min", "tolerance", "verdict"]
+    parts = [
+        "# Does it reproduce?",
+        f"{counted(rows)} Written by `python -m reproduce ledger` from `results/*.json`; "
+        "nothing here is typed. All numbers are in nats.",
+        "## Figures and tables",
+        table(head, lines),
+    ]
+    if "fig3" in results:
+        parts += fig3_text(results["fig3"])
+    if "ablations" in results:
+        parts += ablation_text(results["ablations"])
+    parts += [
+        "## Errata, and what is done about them",
+        table(["", "the paper", "here"], [[k, *map(tex, v)] for k, v in paper.ERRATA.items()]),
+        "## Where the numbers come from",
+        table(["result", "rows", "CPU minutes", "commit", "versions", "date"], provenance(results)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def tex(sentence: str) -> str:
+    """Vertical bars would end a table's cell."""
+    return sentence.replace("|", r"\|")
+
+
+def counted(rows: list[Row]) -> str:
+    def n(start: str) -> int:
+        return sum(row.verdict.startswith(start) for row in rows)
+
+    return (
+        f"Of {len(rows)} numbers and pictures {n('reproduced')} are reproduced, "
+        f"{n('shape only')} in shape only, {n('not reproduced')} not."
+    )
+
+
+def fig3_text(rows: list[dict]) -> list[str]:
+    """Figure 3 in full: the picture, the curve, and every cell."""
+    cells = fig3.cells(rows)
+    first = rows[0]["settings"]
+    medians = [
+        [f"{t} {LABELS[f]}"]
+        + [f"{median_kl(cells[t, f, K]):.4f}" if (t, f, K) in cells else "" for K in fig3.CURVE]
+        for t in fig3.TARGETS
+        for f in fig3.FLOWS
+    ]
+    full = []
+    for target, flow, K in sorted(cells, key=lambda key: (key[0], fig3.FLOWS.index(key[1]))):
+        if K not in fig3.LENGTHS:
+            continue
+        group = cells[target, flow, K]
+        middle = fig3.median_row(group)["values"]
+        kls = sorted(row["values"]["kl"][0] for row in group)
+        lost = sum(fig3.missed(row["values"]) > 0 for row in group)
+        full.append(
+            [
+                f"{target} {LABELS[flow]}, K = {K}",
+                f"{median(kls):.4f}",
+                f"{middle['kl'][1]:.4f}",
+                f"{kls[0]:.4f} to {kls[-1]:.4f}",
+                f"{median_kl(group, 'forward_kl'):.4f}",
+                f"{lost}" if target != "U2" else "",
+                seeds(group),
+                minutes(group),
+            ]
+        )
+    counts = ("seeds that miss a mode", "seeds", "CPU min")
+    return [
+        "## Figure 3",
+        "![Four rows of density panels: each target beside planar, radial and NICE flows of "
+        "length 2, 8 and 32, with the KL above each; longer flows look more like the target.]"
+        "(figures/fig3.png)",
+        "The median seed of each flow, with KL(q || p) above it; z_2 points down, as in the paper.",
+        "![Six plots of divergence against length on logarithmic axes, for U1, U2 and U3 and both "
+        "directions of the KL; one line a flow, one dot a seed.](figures/fig3_curve.png)",
+        f"**Recipe.** Adam with a rate that falls along half a cosine, beta_t = min(1, 0.01 + t / "
+        f"{first['annealing']}), {steps_text(rows)}; one recipe for all flows of a length. Each "
+        f"starts with a standard deviation of {first['width']:g}. KLs are from {first['draws']:,} "
+        "draws. A mode is missed if the flow gives it less than "
+        f"{fig3.MISSED:g} of its mass.",
+        "### Median KL(q || p) against K",
+        table(["", *(f"K = {K}" for K in fig3.CURVE)], medians, numbers=True),
+        "### Every panel",
+        table(
+            ["", "median KL(q ‖ p)", "its s.e.", "over seeds", "median KL(p ‖ q)", *counts],
+            full,
+            numbers=True,
+        ),
+    ]
+
+
+def steps_text(rows: list[dict]) -> str:
+    """The steps and the batch of each length, lengths with the same ones together."""
+    lengths = {}
+    for row in rows:
+        s = row["settings"]
+        lengths.setdefault((s["steps"], s["batch"], s["rate"]), set()).add(s["K"])
+    return " and ".join(
+        f"{steps:,} steps of {batch} draws from a rate of {rate:g} at K = "
+        f"{', '.join(map(str, sorted(Ks)))}"
+        for (steps, batch, rate), Ks in sorted(lengths.items())
+    )
+
+
+def ablation_text(rows: list[dict]) -> list[str]:
+    """One line a choice of the recipe, changed alone."""
+    names = ("annealing", "rate", "constraint", "start", "width")
+    cells = fig3.cells(rows, *names, "target")
+    lines = []
+    for name, change in fig3.ABLATIONS.items():
+        line = [name]
+        for target in ("U1", "U3"):
+            settings = fig3.COMMON | fig3.recipe(32) | change
+            group = cells.get((*(settings[key] for key in names), target), [])
+            kls = sorted(row["values"]["kl"][0] for row in group)
+            lost = sum(fig3.missed(row["values"]) > 0 for row in group)
+            line += [f"{median(kls):.4f}", f"{kls[0]:.4f} to {kls[-1]:.4f}", str(lost)]
+        lines.append(line)
+    head = ["planar, K = 32"]
+    for target in ("U1", "U3"):
+        head += [f"{target}: median KL", "over seeds", "seeds that miss a mode"]
+    return [
+        "## Ablations",
+        f"Each choice of the recipe changed alone, {seeds(rows)} seeds.",
+        table(head, lines, numbers=True),
+    ]
+
+
+def provenance(results: dict) -> list[list[str]]:
+    """A line for each result and each distinct origin of its rows."""
+    lines = []
+    for name, rows in results.items():
+        origins = {}
+        for row in rows:
+            commit = row["commit"] or "none"
+            where = f"`{commit[:10]}{'-dirty' if commit.endswith('-dirty') else ''}`"
+            versions = ", ".join(f"{k} {v}" for k, v in sorted(row["versions"].items()))
+            origins.setdefault((where, versions, row["date"]), []).append(row)
+        for origin, group in origins.items():
+            lines.append([f"{name}.json", str(len(group)), minutes(group), *origin])
+    return lines
+
+
+def summary(results: dict) -> str:
+    """What goes between the markers of README.md: one line a figure or table."""
+    rows = rows_of(results)
+    items = {}
+    for row in rows:
+        items.setdefault(row.item.partition(":")[0], []).append(row.verdict.partition(",")[0])
+    lines = [
+        [item.replace("Fig", "Figure"), *(str(verdicts.count(v)) for v in VERDICTS)]
+        for item, verdicts in items.items()
+    ]
+    return "\n\n".join(
+        [
+            f"{counted(rows)} [reproduce/LEDGER.md](reproduce/LEDGER.md) has each with its "
+            "tolerance, seeds, CPU minutes, and the errata.",
+            table(["", *VERDICTS], lines, numbers=True),
+        ]
+    )
+
+
+VERDICTS = ("reproduced", "shape only", "not reproduced")
+
+
+def between(page: str, content: str) -> str:
+    """The page with what is between the markers replaced; ValueError unless each is there once."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise ValueError(f"README: expected {BEGIN} and {END} once each, got another number")
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n{content}\n{END}{rest.split(END)[1]}"
+
+
+def write_all() -> None:
+    """Renew LEDGER.md and, between its markers, README.md."""
+    results = read()
+    page = between(README.read_text("utf-8"), summary(results))
+    write(LEDGER, text(results))
+    write(README, page)
