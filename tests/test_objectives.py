@@ -1,6 +1,7 @@
 """The free energy and its gradient, the bounds on ln Z, and divergences against quadrature."""
 
 import math
+import sys
 
 import autograd.numpy as anp
 import numpy as np
@@ -18,12 +19,14 @@ from nflib_min.objectives import (
     free_energy,
     importance_weighted_bound,
     inverse_temperature,
+    k_limit,
     kl_from_target,
     kl_to_target,
     log_weights,
+    pareto_k,
 )
 from nflib_min.targets import Gaussian, LinearGaussian, Target, table_1
-from nflib_min.training import leaves
+from nflib_min.training import fit, leaves
 from tests.laws import BIJECTIONS, cast, params_for
 
 
@@ -123,6 +126,79 @@ def test_the_gap_of_the_free_energy_is_a_divergence():
     assert abs(gap - kl) < 5 * error and error < 0.01
 
 
+# --------------------------------------------------------------------------------- path gradients
+@pytest.mark.parametrize("name", BIJECTIONS)
+def test_the_path_gradient_is_zero_where_the_flow_is_the_target(name):
+    """q = p: every draw's gradient is 0, while the plain one is noise of order 1 / sqrt(n)."""
+    flow, params = flow_of(name, scale=0.3)
+    if not leaves(params):
+        return
+
+    def value_and_score(z):
+        moves = 1e-4 * np.eye(flow.dim)
+        ahead, behind = (
+            np.stack([flow.log_prob(params, z + sign * move) for move in moves], axis=1)
+            for sign in (1, -1)
+        )
+        return flow.log_prob(params, z), (ahead - behind) / 2e-4
+
+    own = Target(lambda z: flow.log_prob(params, z), flow.dim, gradient=value_and_score)
+    norms = []
+    for path in (True, False):
+        _, g = FreeEnergy(flow, own, 16, path_gradient=path).value_and_grad(params, rng(), 0)
+        norms.append(max(np.abs(part).max() for _, part in leaves(g)))
+    # differences of ln q, and RK4's own error in its log-determinant
+    assert norms[0] < (1e-3 if name == "ODEFlow" else 1e-5)
+    assert norms[1] > 0.02
+
+
+@pytest.mark.parametrize("name", ["Affine", "LowerAffine", "Planar", "Radial", "real_nvp", "Chain"])
+@pytest.mark.parametrize("beta", [1.0, 0.3])
+def test_the_path_gradient_has_the_mean_of_the_plain_one(name, beta):
+    """300 independent pairs of gradients: their mean difference is within 5 standard errors."""
+    flow, params = flow_of(name)
+    target = table_1("U2")
+    differences = []
+    for seed in range(300):
+        pair = [
+            FreeEnergy(flow, target, 32, lambda t: beta, path).value_and_grad(params, rng(seed), 0)
+            for path in (True, False)
+        ]
+        assert pair[0][0] == pair[1][0]  # the value does not depend on how it is differentiated
+        with_path, plain = (np.concatenate([a.ravel() for _, a in leaves(g)]) for _, g in pair)
+        differences.append(with_path - plain)
+    mean, error = np.mean(differences, axis=0), np.std(differences, axis=0) / math.sqrt(300)
+    assert (error > 0).any()
+    assert (np.abs(mean) < 5 * error + 1e-12).all()
+
+
+def test_the_path_gradient_is_the_gradient_with_the_density_held():
+    """By autograd: in ln q_K(z_K; phi) only z_K moves with phi."""
+    flow, params = flow_of("Planar")
+    target, z0 = table_1("U3"), rng(3).standard_normal((8, 2))
+
+    def held(moving):
+        zK = flow.bijection.forward(moving, z0)
+        return anp.mean(flow.log_prob(params, zK) - target.log_density(zK))
+
+    loss = FreeEnergy(flow, target, 8, path_gradient=True)
+    _, g = loss.value_and_grad(params, rng(3), 0)
+    for (path, got), (_, want) in zip(leaves(g), leaves(grad(held)(params)), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-10, err_msg=path)
+
+
+def test_training_on_path_gradients_ends_on_the_exact_posterior():
+    """No step-size floor of noise: full rank reaches the conjugate posterior to 1e-6 nats."""
+    flow = Flow(StandardNormal(2), LowerAffine(2))
+    gaps = []
+    for path in (True, False):
+        loss = FreeEnergy(flow, model(), 32, path_gradient=path)
+        start = posterior_params(1.3)
+        end = fit(loss, start, 400, rng(), learning_rate=0.02, progress=False).params
+        gaps.append(model().log_normalizer - log_weights(end, flow, model(), 1000, rng()).mean())
+    assert abs(gaps[0]) < 1e-6 and gaps[1] > 1e-4
+
+
 # ---------------------------------------------------------------------- importance weights
 def test_the_weights_of_the_exact_posterior_are_all_the_evidence():
     flow = Flow(StandardNormal(2), LowerAffine(2))
@@ -167,6 +243,50 @@ def test_effective_sample_size_is_between_1_and_n_and_ignores_a_constant(log_w, 
 def test_effective_sample_size_of_known_weights():
     assert effective_sample_size(np.log([1.0, 2.0, 3.0])) == pytest.approx(36 / 14)
     assert effective_sample_size(np.array([0.0, -1000.0, -1000.0])) == 1.0
+
+
+@pytest.mark.parametrize("k", [0.2, 0.5, 0.9])
+def test_pareto_k_finds_the_shape_of_a_pareto_tail(k):
+    estimates = [pareto_k(k * rng(seed).exponential(size=4000))[0] for seed in range(20)]
+    assert np.mean(estimates) == pytest.approx(k, abs=0.1)
+
+
+def test_smoothed_weights_are_normalised_and_change_the_tail_alone():
+    log_w = 0.9 * rng().exponential(size=4000)
+    _, smoothed = pareto_k(log_w)
+    assert np.exp(smoothed).sum() == pytest.approx(1)
+    order = np.argsort(log_w)
+    below = order[: 4000 - 3 * int(np.sqrt(4000)) - 5]
+    change = (smoothed - log_w)[below]
+    assert np.ptp(change) < 1e-9 and np.ptp((smoothed - log_w)[order[-100:]]) > 1e-3
+
+
+def test_equal_weights_have_no_tail():
+    k, smoothed = pareto_k(np.full(100, 7.0))
+    assert k == 0.0 and np.exp(smoothed) == pytest.approx(np.full(100, 0.01))
+
+
+def test_the_limit_of_k_falls_with_few_draws():
+    assert k_limit(10**6) == 0.7 and k_limit(2200) == pytest.approx(0.7, abs=1e-3)
+    assert k_limit(1000) == pytest.approx(2 / 3)
+
+
+def test_without_arviz_pareto_k_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "arviz", None)
+    with pytest.raises(ImportError, match="pip install arviz"):
+        pareto_k(rng().standard_normal(100))
+
+
+@pytest.mark.parametrize(
+    "log_w, message",
+    [
+        (np.zeros(24), r"^log_w: expected at least 25 weights, got 24"),
+        (np.full(30, np.nan), r"^log_w: expected finite values, got 30 NaN or inf"),
+    ],
+)
+def test_pareto_k_refuses_weights_without_a_tail_to_fit(log_w, message):
+    with pytest.raises(ValueError, match=message):
+        pareto_k(log_w)
 
 
 # ----------------------------------------------------------------------------------- divergences
