@@ -153,11 +153,11 @@ def _by_dask(tasks: list[Task], directory: Path, scheduler: str) -> Iterator[Out
     from distributed import Client, as_completed
 
     with Client(scheduler) as client:
-        for address, worker in client.scheduler_info(n_workers=-1)["workers"].items():
-            if worker["nthreads"] != 1:
+        for address, threads in client.nthreads().items():
+            if threads != 1:
                 raise ValueError(
                     f"worker {address}: expected one thread (dask worker --nthreads 1), "
-                    f"got {worker['nthreads']}"
+                    f"got {threads}"
                 )
         # the key is the task's own name: the scheduler knows a task that it was given before
         futures = {client.submit(attempt, t, directory, key=t.name): t for t in tasks}
