@@ -485,15 +485,17 @@ class _Fitter:
 
     def full_rank(self, steps: int) -> None:
         f = LowerAffine(self.dim)
-        p, seconds = self.train(f, f.init(self.rng), self.L, steps, 0.05)
+        p, seconds = f.init(self.rng), 0.0
+        if not self.exact():  # Adam's steps do not shrink with the gradient: it would walk away
+            p, seconds = self.train(f, p, self.L, steps, 0.05)
         params = self.folded(p)
         self.measure("full rank", f, params, seconds)
         if max(self.stages, key=lambda stage: stage.elbo).name == "full rank":
             self.mean, self.L = params["mean"], f.matrix(params)
 
     def with_flow(self, flow: Bijection, steps: int, rate: float | None) -> None:
-        if max((stage.ess for stage in self.stages), default=0) > 1 - 1e-6:
-            return  # the weights vary by less than 1e-3: nothing is left for a flow
+        if self.exact():
+            return
         f = Chain([flow, LowerAffine(self.dim)])
         start = f.init(self.rng)
         began = time.perf_counter()
@@ -502,6 +504,10 @@ class _Fitter:
         p, _ = self.train(f, start, self.L, steps, rate)
         seconds = time.perf_counter() - began
         self.measure("flow", f, [p[0], self.folded(p[1])], seconds)
+
+    def exact(self) -> bool:
+        """True if the weights of a stage vary by less than 1e-3: nothing is left to train."""
+        return max((stage.ess for stage in self.stages), default=0.0) > 1 - 1e-6
 
     def loss(self, f: Bijection, L: Array) -> FreeEnergy:
         """The free energy of f in the coordinates y, z = mean + L y, by path gradients."""
