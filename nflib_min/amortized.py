@@ -298,8 +298,10 @@ class ConditionalNICE(Bijection):
 class InferenceNetwork:
     r"""$q(z|x)$: a network gives x its own $q_0 = N(\mu(x), \mathrm{diag}\,\sigma^2(x))$ and flow.
 
-    The output is cut into mu, ln sigma and the flow's parameters lambda(x), and
-    $z_K = f_{\lambda(x)}(\mu(x) + \sigma(x) \odot z_0)$ with $z_0 \sim N(0, I)$.
+    The output is cut into mu, ln sigma and K times the flow's parameters lambda(x), and
+    $z_K = f_{\lambda(x)}(\mu(x) + \sigma(x) \odot z_0)$ with $z_0 \sim N(0, I)$. The factor K keeps
+    the flow as a whole from moving K times as far as mu in one step of Adam, since the K layers
+    act one after the other.
 
     Parameters
     ----------
@@ -336,6 +338,8 @@ class InferenceNetwork:
         self.shapes |= {name: shapes[name] for name in self.amortised}
         sizes = [math.prod(shape) for shape in self.shapes.values()]
         self.cuts, self.outputs = onp.cumsum(sizes)[:-1], sum(sizes)
+        self.scale = onp.ones(self.outputs)  # of the outputs, before they are cut
+        self.scale[2 * dim :] /= getattr(flow, "length", 1)
         self.encoder = MLP((pixels, *hidden, self.outputs), "relu")
 
     def init(self, rng: onp.random.Generator) -> tuple[dict, dict]:
@@ -351,12 +355,13 @@ class InferenceNetwork:
                 start["w"] = start["w"] / math.sqrt(self.dim)
         zeros = [onp.zeros(2 * self.dim)]
         bias = zeros + [start[name].ravel() for name in self.amortised]
-        phi[f"b{self.encoder.depth - 1}"] = onp.concatenate(bias)
+        phi[f"b{self.encoder.depth - 1}"] = onp.concatenate(bias) / self.scale
         return phi, {name: start[name] for name in start if name not in self.amortised}
 
     def flow_params(self, out: Array, shared: dict) -> list:
         """The parameters of `bijection`, one set a row, cut from the network's output (n, ...)."""
         ends = [*self.cuts.tolist(), self.outputs]
+        out = out * self.scale.astype(untraced(out).dtype)
         leaves = {
             name: np.reshape(out[:, start:end], (len(out), *shape))
             for (name, shape), start, end in zip(
@@ -374,6 +379,7 @@ class InferenceNetwork:
         leaves = {name: g for part in g_flow_params for name, g in part.items()}
         n = len(leaves["mean"])
         g_out = onp.concatenate([leaves.pop(name).reshape(n, -1) for name in self.shapes], axis=1)
+        g_out *= self.scale.astype(g_out.dtype)
         return g_out, leaves
 
     def __repr__(self) -> str:
