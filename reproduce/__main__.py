@@ -41,11 +41,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", default="build/reproduce", metavar="DIR", help="raw results (build/reproduce)"
     )
+    made.add_argument("--epochs", type=int, default=40, metavar="N", help="of MNIST at most (40)")
     made.add_argument(
         "--partial", action="store_true", help="merge and draw what is there, run nothing"
     )
     made.add_argument(
-        "--quick", action="store_true", help="a small sweep, which writes below --out only"
+        "--quick",
+        action="store_true",
+        help="fig1, fig3: small sweeps, which write below --out only",
     )
     return made
 
@@ -89,7 +92,12 @@ def run_fig3(at: Sweeps) -> None:
 def run_mnist(at: Sweeps) -> None:
     from reproduce import fig4, mnist
 
-    rows = at.collected("mnist", mnist.tasks(at.options.mnist, at.options.quick))
+    raw, data, last = at.raw / "mnist", at.options.mnist, at.options.epochs
+    tasks = [task for tasks in mnist.rounds(data, "", last) for task in tasks]
+    if not at.options.partial:
+        how = {"scheduler": at.options.scheduler, "jobs": at.options.jobs}
+        tasks = mnist.sweep(raw, data, last, **how)
+    rows = sweep.collect(tasks, raw, at.results / "mnist.json", at.options.partial)
     at.draw("fig4", fig4.figure(rows))
 
 
@@ -100,6 +108,8 @@ def run_ledger(at: Sweeps) -> None:
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     at = Sweeps(options)
+    if options.quick and options.entry not in ("fig1", "fig3"):
+        parser().error(f"--quick: expected fig1 or fig3, got {options.entry}")
     try:
         if options.entry == "table3":
             print(ledger.TABLE_3_REASON)

@@ -15,7 +15,9 @@ from reproduce import fig3, sweep
 from reproduce.sweep import Task
 
 ROOT = Path(sweep.ROOT)
-FAST = fig3.COMMON | fig3.recipe(2) | {"draws": 500, "steps": 60, "batch": 32, "annealing": 20}
+FAST = (
+    fig3.COMMON | fig3.recipe(2, "U1") | {"draws": 500, "steps": 60, "batch": 32, "annealing": 20}
+)
 
 
 def task(seed=0, **settings):
