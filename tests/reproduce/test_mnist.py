@@ -1,0 +1,101 @@
+"""Figure 4 and table 2: one trunk a model, judged on the way; a small run of the real thing."""
+
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from nflib_min import Planar
+from reproduce import fig4, mnist
+from reproduce.mnist_data import SUBSET
+from reproduce.sweep import collect, run
+
+SMALL = {"images": 20, "images_5000": 0}
+
+
+@pytest.fixture(autouse=True)
+def few_digits(monkeypatch):
+    """500 + 20 digits of the notebooks' subset, so that an epoch is five steps."""
+    with np.load(SUBSET) as data:
+        train, test = (np.unpackbits(data[part], axis=1) for part in ("train", "test"))
+    digits = train[:500].astype(bool), test[:20].astype(bool)
+    monkeypatch.setattr(mnist, "digits", lambda folder: digits)
+
+
+def test_a_trunk_that_grows_is_the_training_in_one_go(tmp_path):
+    first = mnist.mnist("planar", 3, 1, 0, **SMALL, trunk=str(tmp_path))
+    grown = mnist.mnist("planar", 3, 3, 0, **SMALL, trunk=str(tmp_path))
+    assert grown == mnist.mnist("planar", 3, 3, 0, **SMALL)
+    assert grown["F_train"] < first["F_train"]
+    assert len([*tmp_path.iterdir()]) == 1
+    with pytest.raises(ValueError, match="trunk: expected at most 10 steps of training, got 15"):
+        mnist.mnist("planar", 3, 2, 0, **SMALL, trunk=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"annealing": True}, {"printed_constraint": True}, {"amortised": False}],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_ablation_changes_the_numbers_and_has_a_trunk_of_its_own(tmp_path, change):
+    plain = mnist.mnist("planar", 3, 1, 0, **SMALL, trunk=str(tmp_path))
+    ablated = mnist.mnist("planar", 3, 1, 0, **SMALL, **change, trunk=str(tmp_path))
+    assert plain != ablated and len([*tmp_path.iterdir()]) == 2
+
+
+@pytest.mark.parametrize("flow", ["none", "planar", "radial", "nice-perm"])
+def test_every_flow_is_judged_by_bounds_that_are_in_order(flow):
+    values = mnist.mnist(flow, 2, 1, 0, images=20, images_5000=3)
+    assert values["F"] >= values["nll"] and values["KL"] == pytest.approx(
+        values["F"] - values["nll"]
+    )
+    assert values["nll_200_of_these"] > values["nll_5000"] - 1
+    assert all(np.isfinite(value) for value in values.values())
+
+
+def test_the_flows_by_name():
+    assert mnist.flow_of("none", 0, False, 0) is None
+    assert mnist.flow_of("planar", 4, True, 0).m is Planar(2, 1, printed_constraint=True).m
+    one, two = (mnist.flow_of("nice-perm", 4, False, seed).orders for seed in (0, 1))
+    assert any((a != b).any() for a, b in zip(one, two, strict=True))
+    with pytest.raises(
+        ValueError, match="flow: expected none, planar, radial or nice-perm, got 'x'"
+    ):
+        mnist.flow_of("x", 1, False, 0)
+
+
+def test_every_table_cell_and_every_ablation_is_a_task_once():
+    rounds = mnist.rounds(None, "trunk", last=80)
+    assert len({task.name for tasks in rounds for task in tasks}) == sum(map(len, rounds))
+    assert [{task.settings["epochs"] for task in tasks} for tasks in rounds] == [
+        {10},
+        {20},
+        {40},
+        {80},
+    ]
+    assert len(rounds[0]) == len(mnist.ROWS) + len(mnist.ABLATIONS) + 1
+    longer = {task.name for tasks in rounds for task in tasks}
+    assert {task.name for tasks in mnist.rounds("elsewhere", "other") for task in tasks} < longer
+
+
+def test_rounds_are_run_collected_and_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "EPOCHS", {1: (20, 0), 2: (20, 2)})
+    monkeypatch.setattr(mnist, "ABLATION_EPOCHS", 1)
+    monkeypatch.setattr(mnist, "ABLATIONS", ({"annealing": True},))
+    monkeypatch.setattr(
+        mnist, "ROWS", [("none", 0), ("planar", 10), ("planar", 80), ("nice-perm", 80)]
+    )
+    tasks = mnist.sweep(tmp_path, None, last=2, jobs=1, progress=False)
+    rows = collect(tasks, tmp_path, tmp_path / "mnist.json")
+    assert len(rows) == 10
+    values = fig4.plain(rows)
+    assert fig4.longest(values) == 2 and len(values) == 8
+    assert [*fig4.against_K(values, "planar", "F", 2)] == [0, 10, 80]
+    picture = PIL.Image.open(io.BytesIO(fig4.figure(rows)))
+    assert picture.width > 1000
+
+    again = run(tasks, tmp_path, jobs=1, progress=False)  # nothing is trained a second time
+    assert [record["values"] for record in again] == [row["values"] for row in rows]
+    with pytest.raises(ValueError, match="expected one epoch that all models reached"):
+        fig4.longest({("none", 0, 1): {}, ("planar", 10, 2): {}})
