@@ -38,11 +38,12 @@ def against_K(
     values: dict[tuple[str, int, int], dict], flow: str, quantity: str, epochs: int
 ) -> dict[int, float]:
     """K -> a quantity at an epoch; K = 0, no flow, is the first point of every curve."""
-    return {
+    found = {
         K: of[quantity]
-        for (name, K, at), of in sorted(values.items())
+        for (name, K, at), of in values.items()
         if name in (flow, "none") and at == epochs
     }
+    return dict(sorted(found.items()))
 
 
 def figure(rows: list[dict]) -> bytes:

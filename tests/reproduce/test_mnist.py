@@ -92,6 +92,7 @@ def test_rounds_are_run_collected_and_drawn(tmp_path, monkeypatch):
     values = fig4.plain(rows)
     assert fig4.longest(values) == 2 and len(values) == 8
     assert [*fig4.against_K(values, "planar", "F", 2)] == [0, 10, 80]
+    assert [*fig4.against_K(values, "nice-perm", "nll", 2)] == [0, 80]
     picture = PIL.Image.open(io.BytesIO(fig4.figure(rows)))
     assert picture.width > 1000
 
