@@ -1,6 +1,6 @@
 # The verbs of this project; `make help` lists them. Everything they write stays inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab notebooks posts check bench bench-quick lock clean
+.PHONY: help setup run test lab notebooks posts check bench bench-quick reproduce lock clean
 SHELL := /bin/sh
 
 root := $(CURDIR)
@@ -60,6 +60,10 @@ bench: .venv-bench/.ready  ## race seven other libraries, with an environment of
 
 bench-quick: setup  ## this library alone, under a minute
 	@$(python) -m benchmarks --quick
+
+reproduce: setup  ## the paper's figures and tables (entry=fig1|fig3|mnist|..., mnist=DIR, jobs=N; hours)
+	@$(python) -m reproduce $(or $(entry),all) $(if $(mnist),--mnist "$(mnist)") \
+		$(if $(jobs),--jobs $(jobs)) $(if $(scheduler),--scheduler $(scheduler))
 
 lab: .venv-lab/.ready  ## open JupyterLab on the notebooks
 	@mkdir -p "$(TMPDIR)"
