@@ -325,7 +325,7 @@ def figure(rows: list[dict]) -> bytes:
     for target, line in zip(targets, axes, strict=True):
         p = table_1(target).log_prob(z).reshape(GRID, GRID)
         images = [np.exp(p - p.max())]
-        titles = ["target"]
+        titles = ["target" if target == targets[0] else ""]
         for flow, K in columns:
             values = by_cell[target, flow, K][0]["values"]
             images.append(unpack(values["density"]))
@@ -337,7 +337,7 @@ def figure(rows: list[dict]) -> bytes:
             ax.set_title(title, fontsize=7, pad=3)
             ax.set(xticks=[], yticks=[], xlabel="", ylabel="")
             ax.invert_yaxis()
-        line[0].set_ylabel(f"${target[0]}_{target[1]}$")
+        line[0].set_ylabel(f"${target[0]}_{target[1]}$", labelpad=3)
     return png(fig)
 
 

@@ -1,6 +1,5 @@
 """The ledger is its results: it is written again from them, and its verdicts follow the numbers."""
 
-import json
 import re
 
 import pytest
@@ -150,8 +149,8 @@ def test_what_was_not_run_is_not_reproduced_and_says_why():
 
 
 def test_a_damaged_result_stops_the_ledger(tmp_path):
-    for path in ledger.RESULTS.glob("fig1.json"):
-        (tmp_path / path.name).write_text(path.read_text().replace('"mass": 1', '"mass": 2', 1))
+    whole = (ledger.RESULTS / "fig1.json").read_text()
+    (tmp_path / "fig1.json").write_text(whole.replace('"seed": 8', '"seed": 9', 1))
     with pytest.raises(ValueError, match=r"fig1\.json: expected a whole file"):
         ledger.read(tmp_path)
 
@@ -164,4 +163,4 @@ def test_the_summary_goes_between_its_markers_and_nowhere_else():
     for bad in ("no markers", page + page):
         with pytest.raises(ValueError, match="once each"):
             ledger.between(bad, "new")
-    assert json.dumps(ledger.summary({})).count("not reproduced") >= 2
+    assert "| Figure 4 | 0 | 0 | 14 |" in ledger.summary({})
