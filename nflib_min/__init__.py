@@ -5,6 +5,7 @@ from nflib_min.coupling import Coupling, nice, real_nvp
 from nflib_min.distributions import StandardNormal, Uniform
 from nflib_min.flow import Flow
 from nflib_min.planar import Planar
+from nflib_min.posterior import Posterior, fit_posterior
 from nflib_min.posteriors import (
     eight_schools,
     linear_regression,
@@ -25,10 +26,12 @@ __all__ = [
     "Orthogonal",
     "Permute",
     "Planar",
+    "Posterior",
     "Radial",
     "StandardNormal",
     "Uniform",
     "eight_schools",
+    "fit_posterior",
     "linear_regression",
     "logistic_regression",
     "neals_funnel",

@@ -119,9 +119,9 @@ def grid_sd(log_density):
 
 # --------------------------------------------------------------------------------- what it refuses
 @pytest.mark.parametrize("dim, log_odds, missing", [(1, 0.0, 0.5), (2, 0.0, 0.5), (3, 2.0, 0.12)])
-def test_a_missed_mode_is_found_though_k_hat_sees_nothing(dim, log_odds, missing):
+def test_a_missed_mode_is_found_though_the_weights_see_nothing(dim, log_odds, missing):
     q = quick(two_modes(6.0, log_odds), dim)
-    assert q.k_hat < 0.5  # the popular check is content
+    assert q.stages[1].k_hat < 0.5 and q.stages[1].ess > 0.99  # the popular checks are content
     assert q.verdict == REFUSED
     assert q.missed == pytest.approx(missing, abs=0.05)
     assert any("a missed mode" in reason for reason in q.reasons)
@@ -290,9 +290,9 @@ def calls_until(stage):
 def test_an_interrupt_returns_what_there_is_checked():
     """Anywhere in the training: every stage that is there is whole, and the verdict is not good."""
     total = calls_until(100)
-    newton = total - (20 + 20 + 3 * (100 + 10) + 100)
+    newton = total - (10 + 10 + 3 * (100 + 10) + 100)
     seen = set()
-    for at in (newton + 1, newton + 30, newton + 50, newton + 250, total - 1):
+    for at in (newton + 1, newton + 15, newton + 50, newton + 250, total - 1):
         q = quick(Interrupting(at), steps=100, learning_rate=None)
         assert q.interrupted and q.verdict != GOOD
         assert "interrupted" in q.summary().splitlines()[0]
