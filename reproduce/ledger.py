@@ -21,9 +21,10 @@ NAMES = ("fig1", "fig3", "ablations", "mnist")
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
 GOAL = 0.01  # nats: what 32 planar layers must reach on each target, as a median over seeds
 MASS = 0.01
+KL_WITHIN = 0.5  # nats: a lower KL(q || p(z | x)) belongs to another model, not to a better q
 TABLE_3_REASON = (
-    "no package of PyPI or npm holds CIFAR-10's images (four that are named after it have 4 to 14 "
-    "kB and download from its publisher), and this collection has no other source for them"
+    "no package with CIFAR-10's images was found on PyPI or npm (four that are named after it have "
+    "4 to 14 kB and leave the images to a download or to the user), and no other source is at hand"
 )
 PLAIN = {"flow", "K", "epochs", "images", "images_5000"}  # the settings of an MNIST model as such
 LABELS = {"none": "no flow", "planar": "planar", "radial": "radial"} | fig3.LABELS
@@ -92,29 +93,42 @@ def fig3_rows(results: dict) -> list[Row]:
         reason = "it was not run"
         return [absent("Fig 3: four densities", "pictures", reason)]
     cells = fig3.cells(results["fig3"])
+
+    def of(target: str, flow: str) -> dict[int, list[dict]]:
+        keys = [(target, flow, K) for K in fig3.LENGTHS]
+        return {key[2]: cells[key] for key in keys if key in cells}
+
     rows = []
     for target in fig3.TARGETS:
-        groups = {K: cells[target, "planar", K] for K in fig3.LENGTHS}
-        failures = not_falling(groups)
-        last = median_kl(groups[32])
-        if last > GOAL:
-            failures.append(f"the median at K = 32 is {last:.4f}")
-        failures += missing(target, groups[32])
+        groups = of(target, "planar")
+        failures = not_falling(groups) + at_length_32(target, groups, GOAL)
         rows.append(fig3_row(f"Fig 3: {target}, planar", groups, failures, GOAL))
     for flow in fig3.FLOWS[1:]:
-        failures = []
-        groups = {K: [] for K in fig3.LENGTHS}
+        failures, together = [], {}
         for target in fig3.TARGETS:
-            of_target = {K: cells[target, flow, K] for K in fig3.LENGTHS}
-            failures += [f"{target}: {what}" for what in not_falling(of_target)]
-            failures += missing(target, of_target[32])
-            for K, group in of_target.items():
-                groups[K] += group
-        rows.append(fig3_row(f"Fig 3: U1-U4, {LABELS[flow]}", groups, failures, None))
+            groups = of(target, flow)
+            failures += [f"{target}: {what}" for what in not_falling(groups)]
+            failures += at_length_32(target, groups)
+            for K, group in groups.items():
+                together[K] = together.get(K, []) + group
+        rows.append(fig3_row(f"Fig 3: U1-U4, {LABELS[flow]}", together, failures))
     return [*rows, curve_row(results["fig3"])]
 
 
-def fig3_row(item: str, groups: dict, failures: list[str], goal: float | None) -> Row:
+def at_length_32(target: str, groups: dict, goal: float | None = None) -> list[str]:
+    """What keeps the longest flows of a target from being right."""
+    if 32 not in groups:
+        return [f"{target} was not run at K = 32"]
+    last, failures = median_kl(groups[32]), []
+    if goal is not None and last > goal:
+        failures.append(f"the median at K = 32 is {last:.4f}")
+    lost = sum(fig3.missed(row["values"]) > 0 for row in groups[32])
+    if lost:
+        failures.append(f"{lost} of {len(groups[32])} seeds miss a mode of {target} at K = 32")
+    return failures
+
+
+def fig3_row(item: str, groups: dict, failures: list[str], goal: float | None = None) -> Row:
     kls = " / ".join(f"{median_kl(group):.3g}" for group in groups.values())
     lengths = " / ".join(map(str, groups))
     every = [row for group in groups.values() for row in group]
@@ -124,7 +138,7 @@ def fig3_row(item: str, groups: dict, failures: list[str], goal: float | None) -
         "pictures, no number",
         f"median KL {kls} nats at K = {lengths}",
         "",
-        seeds(next(iter(groups.values()))),
+        " / ".join(map(seeds, groups.values())),
         minutes(every),
         f"{limit}falling in K, no mode missed at K = 32",
         verdict(failures),
@@ -140,14 +154,14 @@ def curve_row(rows: list[dict]) -> Row:
             failures += [f"{target}, {LABELS[flow]}: {what}" for what in not_falling(groups)]
     orders = []
     for target in fig3.TARGETS[:3]:
-        found = {f: median_kl(cells[target, f, 32]) for f in fig3.FLOWS}
+        found = {f: median_kl(cells[target, f, 32]) for f in fig3.FLOWS if (target, f, 32) in cells}
         orders.append(f"{target}: {' < '.join(LABELS[f] for f in sorted(found, key=found.get))}")
     return Row(
         "Fig 3: bound against K, U1-U3",
         "falls with K; planar below NICE and radial",
         f"KL at K = 32: {'; '.join(orders)}",
         "",
-        "5-10",
+        "as below",
         minutes(rows),
         "median KL falling in K for every flow",
         verdict(failures),
@@ -168,44 +182,45 @@ def not_falling(groups: dict[int, list[dict]]) -> list[str]:
     ]
 
 
-def missing(target: str, group: list[dict]) -> list[str]:
-    """How many seeds miss a mode, if any."""
-    n = sum(fig3.missed(row["values"]) > 0 for row in group)
-    flow, K = group[0]["settings"]["flow"], group[0]["settings"]["K"]
-    return [f"{n} of {len(group)} seeds miss a mode of {target} ({flow}, K = {K})"] if n else []
-
-
 def mnist_rows(results: dict) -> list[Row]:
     """Figure 4 and table 2: one row a number that the paper prints."""
     models = trunks(results.get("mnist", []))
     rows = []
     lines = [
-        ("Fig 4: F", "F", paper.FIG_4_F, paper.READ_OFF),
-        ("Fig 4: KL(q ‖ p(z given x))", "KL", paper.FIG_4_KL, paper.READ_OFF),
-        ("Table 2: -ln p(x), 200 samples", "nll", paper.TABLE_2, 0.0),
+        ("Fig 4: F", "F", paper.FIG_4_F, f"at or below the paper's + {paper.READ_OFF:g}"),
+        ("Fig 4: KL(q ‖ p)", "KL", paper.FIG_4_KL, f"within {KL_WITHIN:g}"),
+        ("Table 2: -ln p(x), 200 samples", "nll", paper.TABLE_2, "at or below the paper's"),
     ]
-    for title, key, printed, slack in lines:
+    for title, key, printed, tolerance in lines:
         for flow, values in printed.items():
+            shorter = models.get(("none", 0))
             for K, number in values.items():
                 name = f"{title}, {'no flow' if K == 0 else f'{LABELS[flow]}, K = {K}'}"
                 trunk = models.get(("none" if K == 0 else flow, K))
                 if not trunk:
                     rows.append(absent(name, f"{number:.2f}", "it was not run"))
                     continue
-                ours, error = (trunk[-1]["values"][k] for k in (key, f"{key}_se"))
-                above = [f"ours is {ours - number:.2f} above"] if ours > number + slack else []
+                last, epochs = trunk[-1]["values"], trunk[-1]["settings"]["epochs"]
+                off = last[key] - number
+                near = {"F": off <= paper.READ_OFF, "KL": abs(off) <= KL_WITHIN, "nll": off <= 0}
+                falls = K > 0 and bool(shorter) and last[key] < shorter[-1]["values"][key]
+                why = f"ours is {abs(off):.2f} {'above' if off > 0 else 'below'} after {epochs} "
+                why += f"epochs{', falling with K' if falls else ''} (the paper: {paper.EPOCHS})"
                 rows.append(
                     Row(
                         name,
                         f"{number:.2f}",
-                        f"{ours:.2f} ± {error:.2f}",
-                        f"{ours - number:+.2f}",
+                        f"{last[key]:.2f} ± {last[f'{key}_se']:.2f}",
+                        f"{off:+.2f}",
                         seeds(trunk),
                         minutes(trunk) if key == "nll" else "",
-                        f"at or below the paper's{f' + {slack:g}' if slack else ''}",
-                        verdict(above, "not reproduced"),
+                        tolerance,
+                        verdict(
+                            [] if near[key] else [why], "shape only" if falls else "not reproduced"
+                        ),
                     )
                 )
+                shorter = trunk
     return [*rows, *gain_rows(models), *(others_row(name) for name in paper.TABLE_2_OTHERS)]
 
 
@@ -289,6 +304,13 @@ def text(results: dict) -> str:
         "## Figures and tables",
         table(head, lines),
     ]
+    if "fig1" in results:
+        parts += [
+            "## Figure 1",
+            "![A Gaussian and a square, each after 1, 2 and 10 random planar and radial layers: "
+            "planar layers fold the mass along lines, radial ones dent it around points.]"
+            "(figures/fig1.png)",
+        ]
     if "fig3" in results:
         parts += fig3_text(results["fig3"])
     if "ablations" in results:
@@ -350,6 +372,7 @@ def fig3_text(rows: list[dict]) -> list[str]:
             ]
         )
     counts = ("seeds that miss a mode", "seeds", "CPU min")
+    left = len(fig3.tasks()) - len(rows)
     return [
         "## Figure 3",
         "![Four rows of density panels: each target beside planar, radial and NICE flows of "
@@ -362,7 +385,8 @@ def fig3_text(rows: list[dict]) -> list[str]:
         f"{first['annealing']}), {steps_text(rows)}; one recipe for all flows of a length. Each "
         f"starts with a standard deviation of {first['width']:g}. KLs are from {first['draws']:,} "
         "draws. A mode is missed if the flow gives it less than "
-        f"{fig3.MISSED:g} of its mass.",
+        f"{fig3.MISSED:g} of its mass."
+        + (f" **{left} of the sweep's {len(fig3.tasks())} runs are not in here.**" if left else ""),
         "### Median KL(q || p) against K",
         table(["", *(f"K = {K}" for K in fig3.CURVE)], medians, numbers=True),
         "### Every panel",
@@ -414,17 +438,17 @@ def mnist_text(rows: list[dict]) -> list[str]:
     models = trunks(rows)
     ends, gains = [], []
     epochs = sorted({row["settings"]["epochs"] for trunk in models.values() for row in trunk})
+    of_few = [k for k in ("nll_200_of_these", "nll_5000") if any(k in r["values"] for r in rows)]
     base = {row["settings"]["epochs"]: row["values"]["nll"] for row in models.get(("none", 0), [])}
     for (flow, K), trunk in models.items():
         name = LABELS[flow] if K == 0 else f"{LABELS[flow]}, K = {K}"
         last = trunk[-1]["values"]
-        few = ("nll_200_of_these", "nll_5000")
         ends.append(
             [
                 name,
                 str(trunk[-1]["settings"]["epochs"]),
                 *(f"{last[key]:.2f} ± {last[f'{key}_se']:.2f}" for key in ("F", "KL", "nll")),
-                *(f"{last[key]:.2f}" if key in last else "" for key in few),
+                *(f"{last[key]:.2f}" if key in last else "" for key in of_few),
                 minutes(trunk),
             ]
         )
@@ -434,7 +458,7 @@ def mnist_text(rows: list[dict]) -> list[str]:
                 [name, *(f"{base[e] - at[e]:.2f}" if e in at and e in base else "" for e in epochs)]
             )
     judged = max(row["settings"].get("images_5000", 0) for row in rows)
-    few = (f"the same, first {judged:,} digits", "of these, 5,000 draws")
+    few = (f"the same, first {judged:,} digits", "of these, 5,000 draws") if judged else ()
     parts = [
         "## Figure 4 and table 2",
         "![Three plots against K, of the free energy, KL and -ln p(x), with the paper's curves, "
@@ -529,6 +553,5 @@ def between(page: str, content: str) -> str:
 def write_all() -> None:
     """Renew LEDGER.md and, between its markers, README.md."""
     results = read()
-    page = between(README.read_text("utf-8"), summary(results))
     write(LEDGER, text(results))
-    write(README, page)
+    write(README, between(README.read_text("utf-8"), summary(results)))

@@ -10,6 +10,7 @@ FIG_4_F = {
 }
 FIG_4_KL = {"planar": {0: 6.82, 10: 6.03, 20: 5.42, 40: 4.86, 80: 4.43}}
 READ_OFF = 0.1
+EPOCHS = 833  # 500,000 updates with 100 of 60,000 digits
 
 # table 2, MNIST: -ln p(x) by importance sampling with 200 samples
 TABLE_2 = {
