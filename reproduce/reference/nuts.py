@@ -47,10 +47,13 @@ T_DRAWS, T_FREEDOM = 1_000_000, 8
 
 
 # ----------------------------------------------------------------------------------- the models
-def breast_cancer() -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """scikit-learn's ten mean features, standardised, after a column of ones; y = 1 is benign.
+def breast_cancer() -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:
+    """The ten mean features, standardised, after a column of ones; y = 1 is benign; names; digest.
 
-    >>> X, y, names = breast_cancer()
+    The digest is of the data as scikit-learn has them: another machine may round otherwise when it
+    standardises.
+
+    >>> X, y, names, digest_of_data = breast_cancer()
     >>> X.shape, int(y.sum()), names[:2]
     ((569, 11), 357, ('intercept', 'mean radius'))
 
@@ -59,10 +62,10 @@ def breast_cancer() -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     from sklearn.datasets import load_breast_cancer
 
     data = load_breast_cancer()
-    features = data.data[:, :10]
-    features = (features - features.mean(axis=0)) / features.std(axis=0)
-    X = np.column_stack([np.ones(len(features)), features])
-    return X, data.target, ("intercept", *map(str, data.feature_names[:10]))
+    raw = data.data[:, :10]
+    X = np.column_stack([np.ones(len(raw)), (raw - raw.mean(axis=0)) / raw.std(axis=0)])
+    names = ("intercept", *map(str, data.feature_names[:10]))
+    return X, data.target, names, digest(raw, data.target)
 
 
 LOGISTIC_PRIOR_SD = 2.5
@@ -70,7 +73,7 @@ LOGISTIC_PRIOR_SD = 2.5
 
 def logistic() -> tuple[Model, Callable, dict | None]:
     """The target, its NumPyro model, and the data's digest."""
-    X, y, names = breast_cancer()
+    X, y, names, found = breast_cancer()
 
     def model():
         import numpyro
@@ -80,7 +83,7 @@ def logistic() -> tuple[Model, Callable, dict | None]:
         beta = numpyro.sample("beta", prior)
         numpyro.sample("y", d.Bernoulli(logits=X @ beta), obs=y)
 
-    data = {"source": "sklearn.datasets.load_breast_cancer", "sha256": digest(X, y)}
+    data = {"source": "sklearn.datasets.load_breast_cancer", "sha256": found}
     return logistic_regression(X, y, LOGISTIC_PRIOR_SD, names), model, data
 
 
