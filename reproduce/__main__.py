@@ -101,10 +101,6 @@ def run_mnist(at: Sweeps) -> None:
     at.draw("fig4", fig4.figure(rows))
 
 
-def run_ledger(at: Sweeps) -> None:
-    ledger.write_all()
-
-
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     at = Sweeps(options)
@@ -118,8 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
         for name, step in (("fig1", run_fig1), ("fig3", run_fig3), ("mnist", run_mnist)):
             if options.entry in (name, "all"):
                 step(at)
-        if options.entry != "subset" and not options.quick:
-            run_ledger(at)
+        if options.entry not in ("table3", "subset") and not options.quick:
+            ledger.write_all()
     except (OSError, RuntimeError, ValueError) as error:
         print(f"python -m reproduce {options.entry}: {error}", file=sys.stderr)
         return 2

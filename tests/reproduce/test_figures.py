@@ -157,6 +157,11 @@ def test_errors_are_a_message_and_exit_2(tmp_path, capsys):
     assert main(["subset", "--mnist", str(tmp_path)]) == 2
     assert "train-images-idx3-ubyte" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
+        main(["mnist", "--quick"])
+    assert "expected fig1 or fig3" in capsys.readouterr().err
+    assert main(["table3"]) == 0
+    assert "CIFAR-10" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
         main(["fig9"])
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
