@@ -382,10 +382,9 @@ def fig3_text(rows: list[dict]) -> list[str]:
         "![Six plots of divergence against length on logarithmic axes, for U1, U2 and U3 and both "
         "directions of the KL; one line a flow, one dot a seed.](figures/fig3_curve.png)",
         f"**Recipe.** Adam with a rate that falls along half a cosine, beta_t = min(1, 0.01 + t / "
-        f"{first['annealing']}), {steps_text(rows)}; one recipe for all flows of a length. Each "
-        f"starts with a standard deviation of {first['width']:g}. KLs are from {first['draws']:,} "
-        "draws. A mode is missed if the flow gives it less than "
-        f"{fig3.MISSED:g} of its mass."
+        f"{first['annealing']}): {steps_text(rows)}. All flows of a length have one recipe for a "
+        f"target. KLs are from {first['draws']:,} draws. A mode is missed if the flow gives it "
+        f"less than {fig3.MISSED:g} of its mass."
         + (f" **{left} of the sweep's {len(fig3.tasks())} runs are not in here.**" if left else ""),
         "### Median KL(q || p) against K",
         table(["", *(f"K = {K}" for K in fig3.CURVE)], medians, numbers=True),
@@ -399,16 +398,20 @@ def fig3_text(rows: list[dict]) -> list[str]:
 
 
 def steps_text(rows: list[dict]) -> str:
-    """The steps and the batch of each length, lengths with the same ones together."""
-    lengths = {}
+    """The recipe of each length and target, those with the same one together."""
+    cells = {}
     for row in rows:
         s = row["settings"]
-        lengths.setdefault((s["steps"], s["batch"], s["rate"]), set()).add(s["K"])
-    return " and ".join(
-        f"{steps:,} steps of {batch} draws from a rate of {rate:g} at K = "
-        f"{', '.join(map(str, sorted(Ks)))}"
-        for (steps, batch, rate), Ks in sorted(lengths.items())
-    )
+        recipe = tuple(s[name] for name in ("steps", "batch", "rate", "width"))
+        cells.setdefault(recipe, set()).add((s["K"], s["target"]))
+    parts = []
+    for (steps, batch, rate, width), where in sorted(cells.items()):
+        lengths, targets = (", ".join(map(str, sorted(set(x)))) for x in zip(*where, strict=True))
+        parts.append(
+            f"{steps:,} steps of {batch} draws, peak rate {rate:g}, standard deviation at the "
+            f"start {width:g} (K = {lengths}; {targets})"
+        )
+    return "; ".join(parts)
 
 
 def ablation_text(rows: list[dict]) -> list[str]:
