@@ -6,7 +6,16 @@ import autograd.numpy as anp
 import numpy as np
 import pytest
 
-from nflib_min import Affine, Flow, LowerAffine, Planar, StandardNormal, neals_funnel
+from nflib_min import (
+    Affine,
+    Flow,
+    LowerAffine,
+    Planar,
+    StandardNormal,
+    eight_schools,
+    logistic_regression,
+    neals_funnel,
+)
 from nflib_min.objectives import FreeEnergy
 from nflib_min.posterior import GOOD, REFUSED, USABLE, fit_posterior, search_learning_rate
 from nflib_min.targets import Gaussian, LinearGaussian, Target
@@ -79,6 +88,31 @@ def test_a_flow_closes_the_gap_of_a_bent_posterior():
     assert gaps["full rank"] > 0.2 and gaps["flow"] < 0.02
     assert np.abs(q.mean() - [0.0, 0.5]).max() < 0.08
     assert q.sd() == pytest.approx(np.sqrt([1.0, 0.25 + 0.5]), rel=0.07)
+
+
+@pytest.mark.parametrize("centred, least, most", [(False, 0.2, 0.05), (True, 1.2, 0.15)])
+def test_eight_schools_to_the_gap_that_is_promised(centred, least, most):
+    """Against ln Z by quadrature; the full-rank Gaussian alone is at least `least` nats short."""
+    target = eight_schools(centred)
+    q = fit_posterior(target, rng=rng(), steps=1000, learning_rate=0.01)
+    gaps = {stage.name: target.log_normalizer - stage.elbo for stage in q.stages}
+    assert gaps["full rank"] > least and -0.01 < gaps["flow"] < most
+    assert q.names == list(target.names)
+    assert (np.abs(q.mean() - target.mean) < 0.1 * target.sd).all()
+    if not centred:
+        assert (np.abs(q.mean() - target.mean) < 0.05 * target.sd).all()
+        assert q.sd() == pytest.approx(target.sd, rel=0.07)
+
+
+def test_a_logistic_regression_to_its_quadrature():
+    X = np.column_stack([np.ones(60), np.linspace(-2, 2, 60)])
+    y = (rng(5).random(60) < 1 / (1 + np.exp(-X @ [0.5, 1.0]))).astype(float)
+    target = logistic_regression(X, y, prior_sd=2.0, names=("intercept", "slope"))
+    q = quick(target, steps=800)
+    assert q.verdict in (GOOD, USABLE)
+    assert abs(target.log_normalizer - q.stages[-1].elbo) < 0.02
+    assert (np.abs(q.mean(weighted=False) - target.mean) < 0.05 * target.sd).all()
+    assert q.sd(weighted=False) == pytest.approx(target.sd, rel=0.07)
 
 
 def test_one_dimension_has_a_flow_as_well():
