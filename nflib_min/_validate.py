@@ -1,5 +1,7 @@
 """What every public function asks of its arguments: each error says what was expected and got."""
 
+import math
+
 import numpy as np
 from autograd.tracer import getval, isbox
 
@@ -30,11 +32,21 @@ def check_dim(dim: int, name: str = "dim", least: int = 1) -> int:
     return int(dim)
 
 
+def all_finite(x: object) -> bool:
+    """True if no entry is NaN or inf.
+
+    One product tells: the sum of squares is finite only if every entry is. Where it is not, large
+    numbers may have overflowed it, and every entry is looked at.
+    """
+    flat = np.asarray(x).ravel("K")
+    return math.isfinite(flat.dot(flat)) or bool(np.isfinite(x).all())
+
+
 def check_finite(x: object, name: str) -> None:
     """ValueError if x has a NaN or an inf; the message counts them and names the first row."""
-    finite = np.isfinite(untraced(x))
-    if not finite.all():
-        rows = np.argwhere(~finite)
+    value = untraced(x)
+    if not all_finite(value):
+        rows = np.argwhere(~np.isfinite(value))
         raise ValueError(
             f"{name}: expected finite values, got {len(rows)} NaN or inf "
             f"(the first at index {tuple(map(int, rows[0]))})"
@@ -87,12 +99,12 @@ def check_params(owner: object, params: object, shapes: dict[str, tuple], n: int
     for position, (name, shape) in enumerate(shapes.items()):
         value = untraced(plain[name])
         got = np.shape(value)
-        per_row += got == (n, *shape)
+        per_row += got != shape
         if (got != shape and got != (n, *shape)) or per_row not in (0, position + 1):
             raise ValueError(
                 f"params[{name!r}] of {owner}: expected shape {shape}, or {(n, *shape)} in every "
                 f"leaf for one set of parameters per row, got {describe(value)}"
             )
-        if not np.isfinite(value).all():
+        if not all_finite(value):
             check_finite(value, f"params[{name!r}] of {owner}")
     return per_row > 0

@@ -77,6 +77,8 @@ class Coupling(Bijection):
                 f"mixing: expected shape {(length, dim, dim)}, got {self.mixing.shape}"
             )
 
+        self.wide_mixing = sweeps.with_ones(self.mixing, self.split)
+
     def init(self, rng: onp.random.Generator) -> dict:
         """Near the identity (times the mixing): the last layer of every network is small."""
         layers = [self.network.init(rng, last_scale=0.01) for _ in range(self.length)]
@@ -119,7 +121,7 @@ class Coupling(Bijection):
     def forward_with_pullback(self, params: dict, z0: Array) -> tuple[Array, Array, Pullback]:
         if self._check(params, z0, "z0"):  # a network per row shares no matrix product
             return pullback_by_autograd(self.formula, params, z0)
-        return sweeps.coupling(params, z0, self.affine, self.mixing.astype(z0.dtype))
+        return sweeps.coupling(params, z0, self.affine, self.wide_mixing.astype(z0.dtype))
 
     def _shift_and_log_scale(self, params: dict, k: int, z_A: Array) -> tuple[Array, Array]:
         def of_layer(value: Array, shape: tuple) -> Array:

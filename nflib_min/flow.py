@@ -1,7 +1,5 @@
 """A flow is a base density pushed through a bijection: sample it, or evaluate it anywhere."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from nflib_min._validate import Array, Params, check_dim, untraced
@@ -65,13 +63,13 @@ class Flow:
 
 def dtype_of(params: Params) -> type:
     """The dtype of the first array among the parameters; float64 where there is none."""
-    return next(_arrays(params), np.empty(0)).dtype.type
+    first = _first(params)
+    return np.float64 if first is None else first.dtype.type
 
 
-def _arrays(tree: Params) -> Iterator[Array]:
+def _first(tree: Params) -> Array | None:
     tree = untraced(tree)
     if not isinstance(tree, (dict, list, tuple)):
-        yield tree
-        return
-    for branch in tree.values() if isinstance(tree, dict) else tree:
-        yield from _arrays(branch)
+        return tree
+    branches = tree.values() if isinstance(tree, dict) else tree
+    return next((leaf for leaf in map(_first, branches) if leaf is not None), None)

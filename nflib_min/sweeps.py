@@ -57,16 +57,23 @@ def _lend(make: Callable, *shape: object) -> _Lease:
 
 # ------------------------------------------------------------------------------------- planar
 SHIFT = math.log(math.e - 1)  # softplus(SHIFT) = 1, so that m(0) = 0
-TINY = {np.dtype(kind): np.finfo(kind).tiny for kind in (np.float32, np.float64)}
-HUGE = {np.dtype(kind): np.finfo(kind).max for kind in (np.float32, np.float64)}
+# by dtype: the least |w|^2 to divide by, and the factors between which nine of them multiply safely
+LIMITS = {
+    info.dtype: (float(info.tiny) ** 0.5, float(info.tiny) ** (1 / 9), float(info.max) ** (1 / 9))
+    for info in map(np.finfo, (np.float32, np.float64))
+}
 
 
 def m_shifted(a: Array) -> tuple[Array, Array]:
-    """c = m(a) of `planar.m` and 1 + c; the slope of both is the sigmoid, 1 - e^-(1 + c)."""
-    positive = np.maximum(a, 0)
-    factor = (1 - 1 / math.e) + (2 / math.e - 1) * (a > 0).astype(a.dtype)  # 1/e where a > 0
-    c = np.log1p(factor * np.expm1(a - 2 * positive))  # e^-|a| - 1
-    return positive + c, np.logaddexp(0, a + SHIFT)
+    """c = m(a) of `planar.m` and 1 + c; the slope of both is the sigmoid, 1 - e^-(1 + c).
+
+    c = ln(1 + p (e^a - 1)) with p = 1 - 1/e; what a has above 80 is added outside, where
+    ln(1 + p (e^a - 1)) = a + ln p to rounding and e^a would leave float32.
+    """
+    low = np.minimum(a, 80)
+    c = np.log1p((1 - 1 / math.e) * np.expm1(low))
+    c += a - low
+    return c, np.logaddexp(0, a + SHIFT)
 
 
 def m_printed(a: Array) -> tuple[Array, Array]:
@@ -79,22 +86,27 @@ def constrain(u: Array, w: Array, m: Callable) -> tuple[Array, Array, Array, Cal
     r"""u_hat, c and 1 + c of `planar.constrain` for all K layers at once, and the way back.
 
     With a = w.u, D = m(a) - a and q = |w|^2: u_hat = u + w D / q and c = m(a). Given g_u_hat and
-    g_c, s = g_u_hat . w / q is dF/dD, so dF/da = s (m' - 1) + g_c m' and dF/dq = -s D / q.
+    g_c, s = g_u_hat . w / q is dF/dD, so dF/da = s (m' - 1) + g_c m' and dF/dq = -s D / q; and
+    1 - m' = e^-(1 + c) makes dF/da = g_c - (s + g_c) e^-(1 + c).
     """
     a = np.einsum("kd...,kd...->k...", w, u)
     q = np.einsum("kd...,kd...->k...", w, w)
-    over_q = np.divide(1, q, out=np.zeros_like(q), where=q > TINY[q.dtype] ** 0.5)
+    least = LIMITS[q.dtype][0]
+    over_q = (q > least) / np.maximum(q, least)
     c, c_plus_1 = m(a)
-    step = (c - a) * over_q
+    step = ((c - a) * over_q)[:, None]
 
     def pullback(g_u_hat: Array, g_c: Array) -> tuple[Array, Array]:
-        slope = -np.expm1(-c_plus_1)
-        s = np.einsum("kd...,kd...->k...", g_u_hat, w) * over_q
-        g_a = (s * (slope - 1) + g_c * slope)[:, None]
-        g_w = step[:, None] * g_u_hat + g_a * u - (2 * s * step)[:, None] * w
+        s = np.einsum("kd...,kd...->k...", g_u_hat, w)
+        s *= over_q
+        g_a = (g_c - (s + g_c) * np.exp(-c_plus_1))[:, None]
+        s *= 2
+        g_w = g_u_hat - s[:, None] * w
+        g_w *= step
+        g_w += g_a * u
         return g_u_hat + g_a * w, g_w
 
-    return u + step[:, None] * w, c, c_plus_1, pullback
+    return u + step * w, c, c_plus_1, pullback
 
 
 def planar_forward(
@@ -130,30 +142,30 @@ def planar_forward(
 BLOCK = 16  # layers that are resolved together
 
 
-class _PlanarBuffers:
-    """What one planar sweep writes to: states Z between blocks, and one row a layer in the rest."""
+class _PlanarBlock:
+    """The rows that the layers lo, lo + 1, ... of one block read and write, cut once."""
 
-    def __init__(self, K: int, d: int, n: int, dtype: np.dtype) -> None:
-        self.H, self.E, self.S, self.det = np.empty((4, K, n), dtype)
-        self.row = np.empty(n, dtype)
-        starts = range(0, K, BLOCK)
-        self.Z = np.empty((len(starts) + 1, d, n), dtype)
-        self.blocks = [_Block(self, slice(lo, min(lo + BLOCK, K)), dtype) for lo in starts]
-
-
-class _Block:
-    """One block's rows and products; slicing costs as much as a multiplication: cut once."""
-
-    def __init__(self, buffers: _PlanarBuffers, rows: slice, dtype: np.dtype) -> None:
-        size = rows.stop - rows.start
-        self.rows, self.H, self.E = rows, buffers.H[rows], buffers.E[rows]
-        self.wu, self.uw, self.EH = np.empty((3, size, size), dtype)  # (k, j): w_k.u_j, u_k.w_j
+    def __init__(self, lo: int, size: int, d: int, n: int, dtype: np.dtype, shared: tuple) -> None:
+        self.layers, one_z = slice(lo, lo + size), 1 + d
+        self.X = np.empty((one_z + size, n), dtype)  # 1, z where the block starts, h_1, h_2, ...
+        self.X[0] = 1
+        self.z, self.H = self.X[1:one_z], self.X[one_z:]
+        self.E, self.S = shared[0][: size + d], shared[1][:size]  # e_1, e_2, ..., G; 1 - h^2
+        self.A, self.B = np.empty((size, one_z + size), dtype), np.empty((size, size + d), dtype)
         self.below = np.tri(size, k=-1, dtype=dtype)
-        self.forward = [(self.wu[k, :k], self.H[:k], self.H[k]) for k in range(1, size)]
-        self.back = [
-            (self.uw[k, k + 1 :], self.E[k + 1 :], self.E[k], buffers.S[rows][k])
-            for k in range(size - 2, -1, -1)
+        self.diagonal = self.B.reshape(-1)[:: size + d + 1]
+        self.forward = [
+            (self.A[k, : one_z + k], self.X[: one_z + k], h) for k, h in enumerate(self.H)
         ]
+        self.back = [(self.B[k, k:], self.E[k:], self.S[k], self.E[k]) for k in range(size)][::-1]
+
+
+def _planar_blocks(K: int, d: int, n: int, dtype: np.dtype) -> tuple[Array, Array, list]:
+    """What one planar sweep writes to: det (K, n), one row, and the blocks."""
+    size = min(K, BLOCK)
+    shared = np.empty((size + d, n), dtype), np.empty((size, n), dtype)
+    blocks = [_PlanarBlock(lo, min(size, K - lo), d, n, dtype, shared) for lo in range(0, K, size)]
+    return np.empty((K, n), dtype), np.empty(n, dtype), blocks
 
 
 def planar(m: Callable, params: dict, z0: Array) -> tuple[Array, Array, Callable]:
@@ -169,64 +181,69 @@ def planar(m: Callable, params: dict, z0: Array) -> tuple[Array, Array, Callable
         and               dF/dw_k = e_k z_{k-1},  dF/db_k = e_k,  G <- G + w_k e_k.
 
     A layer sees the point only through w_k.z_{k-1}, so within a block of layers that starts at z
-    and ends with gradient G no state is needed, since z_{k-1} = z + sum_{j<k} u_j h_j:
-        a_k = w_k.z + b_k + sum_{j<k} (w_k.u_j) h_j
-        u_k.G_k = u_k.G + sum_{j>k} (u_k.w_j) e_j
+    and ends with gradient G no state is needed, since z_{k-1} = z + sum_{j<k} u_j h_j. With the
+    rows X = (1, z, h_1, h_2, ...) and E = (e_1, e_2, ..., G) a layer is a product with the rows
+    already there and a tanh, or with those to come and a multiplication:
+        a_k = b_k 1 + w_k.z + sum_{j<k} (w_k.u_j) h_j
+        e_k = s_k (-2 c_k (l h_k / det_k) + sum_{j>k} (u_k.w_j) e_j + u_k.G), row k of E holding
+            l h_k / det_k until e_k takes its place
+    The gradients are dots between rows of n numbers, which sum over the points:
         dF/dw_k = e_k.z + sum_{j<k} (e_k.h_j) u_j,  dF/du_k = h_k.G + sum_{j>k} (e_j.h_k) w_j
-    (a dot between rows of n numbers sums over the points). The loop is three calls a layer each
-    way, all else is matrix products; with blocks of fixed size the cost stays O(K D) a point.
+    With blocks of fixed size the cost stays O(K D) a point.
     """
     u, w, b = params["u"], params["w"], params["b"]
     u, c, c_plus_1, constrain_pullback = constrain(u, w, m)
-    c, c_plus_1, b = c[:, None], c_plus_1[:, None], b[:, None]
-    K, (n, d) = len(u), z0.shape
-    lease = _lend(_PlanarBuffers, K, d, n, np.result_type(u, z0))
-    Z, H, E, S = lease.buffers.Z, lease.buffers.H, lease.buffers.E, lease.buffers.S
-    row, blocks = lease.buffers.row, lease.buffers.blocks
-    Z[0] = z0.T
-    for z, z_end, block in zip(Z, Z[1:], blocks, strict=False):
-        rows = block.rows
-        np.dot(w[rows], z, out=block.H)
-        block.H += b[rows]
-        np.dot(w[rows], u[rows].T, out=block.wu)
-        np.tanh(block.H[0], out=block.H[0])
-        for wu, earlier, h in block.forward:
-            np.dot(wu, earlier, out=row)
-            h += row
+    (K, d), n = u.shape, len(z0)
+    lease = _lend(_planar_blocks, K, d, n, np.result_type(u, z0))
+    dets, _, blocks = lease.buffers
+    z = z0.T
+    for block in blocks:
+        at, A, H = block.layers, block.A, block.H
+        u_at, w_at = u[at], w[at]
+        A[:, 0] = b[at]
+        A[:, 1 : 1 + d] = w_at
+        A[:, 1 + d :] = w_at.dot(u_at.T)
+        block.z[:] = z
+        for weights, before, h in block.forward:
+            weights.dot(before, out=h)
             np.tanh(h, out=h)
-        np.dot(u[rows].T, block.H, out=z_end)
-        z_end += z
-    det = determinant(H, c, c_plus_1, out=lease.buffers.det)
-    log_det = log_of_product(det, c_plus_1)
+        z = u_at.T.dot(H)
+        z += block.z
+        determinant(H, c[at, None], c_plus_1[at, None], out=dets[at])
+    log_det = log_of_product(dets, c_plus_1)
 
     def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
-        np.multiply(H, H, out=S)
-        np.subtract(1, S, out=S)
-        np.divide(g_log_det, lease.buffers.det, out=E)  # l / det
-        g_c = np.einsum("kn,kn->k", E, S)
-        np.multiply(E, H, out=E)
-        np.multiply(E, -2 * c, out=E)  # - 2 l c h / det
-        G = np.array(g_zK.T, H.dtype, order="C")
-        g_u, g_w = np.empty_like(u), np.empty_like(w)
-        for z, block in zip(Z[-2::-1], blocks[::-1], strict=True):
-            rows, EH = block.rows, block.EH
-            block.E += np.dot(u[rows], G)
-            block.E[-1] *= S[rows][-1]
-            np.dot(u[rows], w[rows].T, out=block.uw)
-            for uw, later, e, s in block.back:
-                np.dot(uw, later, out=row)
-                e += row
-                e *= s
-            np.dot(block.E, block.H.T, out=EH)
-            np.multiply(EH, block.below, out=EH)  # (k, j): e_k.h_j for j < k
-            g_w[rows] = np.dot(block.E, z.T) + np.dot(EH, u[rows])
-            g_u[rows] = np.dot(block.H, G.T) + np.dot(EH.T, w[rows])
-            G += np.dot(w[rows].T, block.E)
-        g_u, g_w_too = constrain_pullback(g_u, g_c)
-        g_w += g_w_too
-        return {"u": g_u, "w": g_w, "b": E.sum(axis=1)}, G.T
+        dets, row, blocks = lease.buffers  # and so they stay ours as long as this function lives
+        G, g = g_zK.T, {name: np.empty_like(params[name]) for name in "uwb"}
+        g_c, minus_2c = np.empty_like(c), -2 * c
+        for block in reversed(blocks):
+            at, size, H, S, B = block.layers, len(block.H), block.H, block.S, block.B
+            u_at, w_at, E = u[at], w[at], block.E[:size]
+            B[:, :size] = u_at.dot(w_at.T)
+            B[:, size:] = u_at
+            block.diagonal[:] = minus_2c[at]
+            np.multiply(H, H, out=S)
+            np.subtract(1, S, out=S)
+            np.divide(g_log_det, dets[at], out=E)
+            np.einsum("kn,kn->k", E, S, out=g_c[at])
+            E *= H
+            block.E[size:] = G
+            for weights, later, s, e in block.back:
+                weights.dot(later, out=row)
+                np.multiply(row, s, out=e)
+            dots = E.dot(block.X.T)
+            g["b"][at] = dots[:, 0]
+            e_h = dots[:, 1 + d :]  # (k, j): e_k.h_j
+            e_h *= block.below
+            np.add(dots[:, 1 : 1 + d], e_h.dot(u_at), out=g["w"][at])
+            np.add(H.dot(block.E[size:].T), e_h.T.dot(w_at), out=g["u"][at])
+            G = w_at.T.dot(E)
+            G += block.E[size:]
+        g["u"], g_w = constrain_pullback(g["u"], g_c)
+        g["w"] += g_w
+        return g, G.T
 
-    return Z[-1].T.copy(order="K"), log_det, pullback
+    return z.T, log_det, pullback
 
 
 def planar_per_row(m: Callable, params: dict, z0: Array) -> tuple[Array, Array, Callable]:
@@ -268,7 +285,7 @@ def _dot_rows(v: Array, z: Array, out: Array | None) -> Array:
 def determinant(h: Array, c: Array, c_plus_1: Array, out: Array | None = None) -> Array:
     """`planar.determinant`: 1 + c (1 - h^2) where c > 0, else (1 + c) + |c| h^2; no term < 0."""
     det = np.multiply(h, h, out=out)
-    det -= c > 0
+    det -= (c > 0).astype(c.dtype)
     det *= -c
     det += np.minimum(c_plus_1, 1)
     return det
@@ -280,14 +297,14 @@ def log_of_product(det: Array, c_plus_1: Array) -> Array:
     0 < min(1 + c, 1) <= det_k <= max(1 + c, 1), so eight factors stay within the eighth powers of
     these bounds; unless those are far inside the floating-point range, every factor gets its log.
     """
-    low, high = float(c_plus_1.min(initial=1)), float(c_plus_1.max(initial=1))
-    safe = low > TINY[det.dtype] ** (1 / 9) and high < HUGE[det.dtype] ** (1 / 9)
-    if len(det) < 2 or not safe:
+    low, high = c_plus_1.min(initial=1), c_plus_1.max(initial=1)
+    _, least, most = LIMITS[det.dtype]
+    if len(det) < 2 or not least < low <= high < most:
         return np.log(det).sum(axis=0)
     if len(det) <= 8:
         return np.log(np.multiply.reduce(det, axis=0))
     eights = len(det) // 8 * 8
-    products = det[:eights].reshape(-1, 8, det.shape[1]).prod(axis=1)
+    products = np.multiply.reduce(det[:eights].reshape(-1, 8, det.shape[1]), axis=1)
     log_det = np.log(products, out=products).sum(axis=0)
     if eights < len(det):
         log_det += np.log(np.multiply.reduce(det[eights:], axis=0))
@@ -407,15 +424,42 @@ def radial(params: dict, z0: Array, per_row: bool) -> tuple[Array, Array, Callab
 
 
 # ----------------------------------------------------------------------------------- coupling
-class _CouplingBuffers:
-    """What one coupling sweep writes to: states Z, hidden units H, tanh T, scale and moved part."""
+class _CouplingLayer:
+    """The rows that one coupling layer keeps for the way back, cut once; a row of ones is bias."""
 
-    def __init__(self, K: int, d: int, hidden: tuple, moved: int, n: int, dtype: np.dtype) -> None:
-        self.Z, self.mixed = np.empty((K + 1, d, n), dtype), np.empty((d, n), dtype)
-        self.H = [[np.empty((size, n), dtype) for size in hidden] for _ in range(K)]
-        self.T, self.scale = np.empty((K, moved, n), dtype), np.empty((K, moved, n), dtype)
-        self.slope = [np.empty((size, n), dtype) for size in hidden]
-        self.g = [np.empty((size, n), dtype) for size in hidden]
+    def __init__(self, z: Array, z_next: Array, s: Array, split: int, hidden: tuple) -> None:
+        self.z, self.z_next, self.B = z, z_next, z[split + 1 :]  # z = A, 1, B
+        self.x = [z[: split + 1], *(np.ones((size + 1, z.shape[1]), z.dtype) for size in hidden)]
+        self.H, self.s = [x[:-1] for x in self.x[1:]], s
+        self.T, self.scale, self.grown = np.empty((3, *s.shape), z.dtype)  # tanh(a / 2), e^s, e^s B
+
+
+def _coupling_buffers(
+    K: int, split: int, moved: int, hidden: tuple, n: int, dtype: np.dtype
+) -> tuple:
+    """What one coupling sweep writes to: states of all layers, layers, and rows for g."""
+    Z, S = np.ones((K + 1, split + 1 + moved, n), dtype), np.empty((K, moved, n), dtype)
+    layers = [_CouplingLayer(*at, split, hidden) for at in zip(Z, Z[1:], S, strict=False)]
+    g, work = np.empty((2 * moved, n), dtype), np.empty((moved, n), dtype)
+    rows = [tuple(np.empty((2, size, n), dtype)) for size in hidden]
+    return Z, S, layers, (g, g[:moved], g[moved:], work), rows
+
+
+def with_ones(mixing: Array, split: int) -> Array:
+    """Q for the rows (A, 1, B): the row of ones stays where it is."""
+    K, d, _ = mixing.shape
+    rows = np.arange(d) + (np.arange(d) >= split)
+    wide = np.zeros((K, d + 1, d + 1))
+    wide[:, split, split] = 1
+    wide[:, rows[:, None], rows] = mixing
+    return wide
+
+
+def times_one_minus_square(g: Array, h: Array, work: Array) -> None:
+    """g <- g (1 - h^2), the way back through h = tanh, as g - h (h g): no constant to spread."""
+    np.multiply(g, h, out=work)
+    np.multiply(work, h, out=work)
+    np.subtract(g, work, out=g)
 
 
 def coupling(params: dict, z0: Array, affine: bool, mixing: Array) -> tuple[Array, Array, Callable]:
@@ -423,7 +467,8 @@ def coupling(params: dict, z0: Array, affine: bool, mixing: Array) -> tuple[Arra
 
     Forward, for k = 1..K, columns (d, n), z = (A, B): H_1 = tanh(W_0^T A + b_0), H_2 = tanh(W_1^T
     H_1 + b_1), ..., (t, a) = W_L^T H_L + b_L, T = tanh(a / 2), s = 2 T, z_k = Q (A, e^s B + t), and
-    log_det gathers the sum of s over its rows. Additive layers have no a, and e^s = 1.
+    log_det gathers the sum of s over its rows. Additive layers have no a, and e^s = 1. A row of
+    ones below A and below every H_i makes b_i one more row of W_i; `mixing` is Q `with_ones`.
 
     Back, with G = Q^T dF/dz_k = (G_A, G_B) and l = dF/dlog_det:
         dF/dt = G_B,  dF/ds = G_B e^s B + l,  dF/da = (1 - T^2) dF/ds  (as ds/da = 1 - T^2)
@@ -431,63 +476,58 @@ def coupling(params: dict, z0: Array, affine: bool, mixing: Array) -> tuple[Arra
         g <- (1 - H_i^2) (W_i g), down to i = 0, where H_0 = A and no tanh stands between
         G <- (G_A + W_0 g, e^s G_B).
     """
-    W, b = zip(*((params[f"W{i}"], params[f"b{i}"]) for i in range(len(params) // 2)), strict=True)
-    (K, split, _), (n, d), hidden = W[0].shape, z0.shape, tuple(w.shape[2] for w in W[:-1])
-    moved, last = d - split, len(W) - 1
-    dtype = np.result_type(W[0], z0)
-    lease = _lend(_CouplingBuffers, K, d, hidden, moved if affine else 0, n, dtype)
-    Z, mixed, H = lease.buffers.Z, lease.buffers.mixed, lease.buffers.H
-    T, scale = lease.buffers.T, lease.buffers.scale
-    Z[0] = z0.T
-    log_det = np.zeros(n, dtype)
-    for k in range(K):
-        z, x = Z[k], Z[k, :split]
-        for i, h in enumerate(H[k]):
-            np.dot(W[i][k].T, x, out=h)
-            h += b[i][k][:, None]
-            x = np.tanh(h, out=h)
-        out = np.dot(W[last][k].T, x)
-        out += b[last][k][:, None]
-        mixed[:split] = z[:split]
+    depth = len(params) // 2
+    W, b = ([params[f"{p}{i}"] for i in range(depth)] for p in "Wb")
+    (K, split, _), n, hidden = W[0].shape, len(z0), tuple(w.shape[2] for w in W[:-1])
+    moved, dtype = z0.shape[1] - split, np.result_type(W[0], z0)
+    lease = _lend(_coupling_buffers, K, split, moved, hidden, n, dtype)
+    Z, S, layers, _, _ = lease.buffers
+    Wb = [np.concatenate([w, v[:, None]], axis=1).swapaxes(1, 2) for w, v in zip(W, b, strict=True)]
+    Z[0, :split], Z[0, split + 1 :] = z0.T[:split], z0.T[split:]
+    if affine:
+        Wb[-1][:, moved:] *= 0.5  # a / 2
+    for k, layer in enumerate(layers):
+        for i, h in enumerate(layer.H):
+            np.tanh(Wb[i][k].dot(layer.x[i], out=h), out=h)
+        out = Wb[-1][k].dot(layer.x[-1])
         if affine:
-            np.multiply(out[moved:], 0.5, out=T[k])
-            np.tanh(T[k], out=T[k])
-            np.multiply(T[k], 2, out=scale[k])
-            log_det += scale[k].sum(axis=0)
-            np.exp(scale[k], out=scale[k])
-            np.multiply(scale[k], z[split:], out=mixed[split:])
-            mixed[split:] += out[:moved]
+            T = np.tanh(out[moved:], out=layer.T)
+            np.add(T, T, out=layer.s)
+            np.exp(layer.s, out=layer.scale)
+            np.multiply(layer.scale, layer.B, out=layer.grown)
+            np.add(layer.grown, out[:moved], out=layer.B)
         else:
-            np.add(z[split:], out, out=mixed[split:])
-        np.dot(mixing[k], mixed, out=Z[k + 1])
+            np.add(layer.B, out, out=layer.B)
+        mixing[k].dot(layer.z, out=layer.z_next)
+    log_det = S.reshape(K * moved, n).sum(axis=0) if affine else np.zeros(n, dtype)
 
     def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
-        g_params = {name: np.empty(value.shape, dtype) for name, value in params.items()}
-        G, slope, buffer = np.array(g_zK.T, dtype, order="C"), lease.buffers.slope, lease.buffers.g
+        _, _, layers, (g_out, g_t, g_a, work_a), rows = lease.buffers
+        g_Wb = [np.empty((K, w.shape[1] + 1, w.shape[2]), dtype) for w in W]
+        G = np.zeros_like(Z[K])
+        G[:split], G[split + 1 :] = g_zK.T[:split], g_zK.T[split:]
         for k in range(K - 1, -1, -1):
-            G = np.dot(mixing[k].T, G)
-            G_B, g = G[split:], G[split:]
+            layer, G = layers[k], mixing[k].T.dot(G)
+            g = G_B = G[split + 1 :]
             if affine:
-                g = np.empty((2 * moved, n), dtype)
-                g[:moved] = G_B
-                G_B *= scale[k]
-                g_s = np.multiply(G_B, Z[k, split:], out=g[moved:])
-                g_s += g_log_det
-                g_s *= 1 - T[k] * T[k]
-            for i in range(last, -1, -1):
-                x = H[k][i - 1] if i else Z[k, :split]
-                np.dot(x, g.T, out=g_params[f"W{i}"][k])
-                np.add.reduce(g, axis=1, out=g_params[f"b{i}"][k])
-                if i:
-                    g = np.dot(W[i][k], g, out=buffer[i - 1])
-                    np.multiply(x, x, out=slope[i - 1])
-                    np.subtract(1, slope[i - 1], out=slope[i - 1])
-                    g *= slope[i - 1]
-                else:
-                    G[:split] += np.dot(W[0][k], g)
-        return g_params, G.T
+                g, g_t[:] = g_out, G_B
+                np.multiply(G_B, layer.grown, out=g_a)
+                np.add(g_a, g_log_det, out=g_a)
+                times_one_minus_square(g_a, layer.T, work_a)
+                np.multiply(G_B, layer.scale, out=G_B)
+            for i in range(depth - 1, 0, -1):
+                layer.x[i].dot(g.T, out=g_Wb[i][k])
+                g_h, work = rows[i - 1]
+                g = W[i][k].dot(g, out=g_h)
+                times_one_minus_square(g, layer.H[i - 1], work)
+            layer.x[0].dot(g.T, out=g_Wb[0][k])
+            G[:split] += W[0][k].dot(g)
+        g_params = {}
+        for i, g in enumerate(g_Wb):
+            g_params |= {f"W{i}": g[:, :-1], f"b{i}": g[:, -1]}
+        return g_params, np.concatenate([G[:split], G[split + 1 :]]).T
 
-    return Z[K].T.copy(order="K"), log_det, pullback
+    return np.concatenate([Z[K, :split], Z[K, split + 1 :]]).T, log_det, pullback
 
 
 # ----------------------------------------------------------------------------------------- ODE

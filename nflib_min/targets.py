@@ -205,13 +205,18 @@ U1_LOG_NORMALIZER = 1.8775016261097
 def _u1_and_grad(z: Array) -> tuple[Array, Array]:
     # the two bumps are -(z1^2 + 4)/0.72 + ln 2 cosh(t) with t = z1/0.18: slope (2 tanh t - z1)/0.36
     z1, z2 = z[:, 0], z[:, 1]
-    r = onp.sqrt(z1 * z1 + z2 * z2)
-    t = onp.abs(z1 / 0.18)
-    value = -3.125 * (r - 2) ** 2 - (z1 * z1 + 4) / 0.72 + t + onp.log1p(onp.exp(-2 * t))
-    pull = -6.25 * (r - 2) / onp.maximum(r, onp.finfo(z.dtype).tiny ** 0.5)  # 0 at the origin
+    square = z1 * z1
+    r = onp.sqrt(square + z2 * z2)
+    ring, t = r - 2, z1 / 0.18
+    value = onp.abs(t)
+    value += onp.log1p(onp.exp(-2 * value))
+    value -= square / 0.72 + 4 / 0.72
+    value -= 3.125 * ring * ring
+    ring *= -6.25
+    ring /= onp.maximum(r, 1e-15)  # 0 at the origin
     g = onp.empty_like(z)
-    g[:, 0] = pull * z1 + (2 * onp.tanh(z1 / 0.18) - z1) / 0.36
-    g[:, 1] = pull * z2
+    g[:, 0] = ring * z1 + (2 * onp.tanh(t) - z1) / 0.36
+    g[:, 1] = ring * z2
     return value, g
 
 
