@@ -30,7 +30,7 @@ def python(*arguments, **options):
     return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment, **options)
 
 
-def wait_until(true, seconds=40):
+def wait_until(true, seconds=300):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
@@ -315,12 +315,12 @@ def test_a_cluster_that_loses_a_worker_midway_completes_every_task_once(tmp_path
         f"print(len(sweep.run(tasks, {str(raw)!r}, {address!r})))"
     )
     with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=40)
+        client.wait_for_workers(2, timeout=300)
     driver = python("-c", code, stdout=subprocess.PIPE, text=True)
     wait_until(lambda: raw.exists() and len(list(raw.glob("*.json"))) >= 2)
     workers[0].kill()  # SIGKILL: no farewell to the scheduler
     done = len(list(raw.glob("*.json")))
-    printed, _ = driver.communicate(timeout=60)
+    printed, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0 and printed.split() == ["12"]
     assert done < 12  # it was killed midway
     assert workers[1].poll() is None
