@@ -322,9 +322,13 @@ def figure(rows: list[dict]) -> bytes:
         images = [np.exp(p - p.max())]
         titles = ["target" if target == targets[0] else ""]
         for flow, K in columns:
+            head = f"{LABELS.get(flow, flow)}\nK = {K}\n" if target == targets[0] else ""
+            if (target, flow, K) not in by_cell:
+                images.append(np.zeros((GRID, GRID)))
+                titles.append(f"{head}not run")
+                continue
             values = by_cell[target, flow, K][0]["values"]
             images.append(unpack(values["density"]))
-            head = f"{LABELS.get(flow, flow)}\nK = {K}\n" if target == targets[0] else ""
             titles.append(f"{head}{values['kl'][0]:.3f}")
         for ax, image, title in zip(line, images, titles, strict=True):
             ax.imshow(image, origin="lower", extent=VIEW * 2, cmap=DENSITY, vmin=0)
