@@ -81,6 +81,7 @@ def _given(name: str, folder: Path) -> bytes:
 def _fetched(name: str) -> bytes:
     import pooch
 
+    pooch.get_logger().setLevel("WARNING")  # it would offer a checksum; we have one
     failures = []
     for mirror in MIRRORS:
         try:
