@@ -241,7 +241,7 @@ def fit_posterior(
     gradient : (n, d) -> ((n,), (n, d)), ln p~ with its gradient, from JAX or PyTensor for instance.
     names : of the coordinates; None for the Target's own, or z[0], z[1], ...
     flow : f; None for `real_nvp(d, 4)`, or planar layers at d = 1.
-    steps, batch : of the flow's training; the Gaussians take a tenth of the steps.
+    steps, batch : of the flow's training; the Gaussians take a third of the steps.
     learning_rate : of the flow's training; None searches for it.
     starts : how many, drawn from N(0, 2^2 I), or the points themselves, (m, d).
     draws : S, with which everything is checked.
@@ -462,7 +462,7 @@ class _Fitter:
 
     def run(self, flow: Bijection, steps: int, rate: float | None) -> None:
         """Every family that can be trained; what cannot is left out, with the reason."""
-        gaussian_steps = max(steps // 10, 1)
+        gaussian_steps = max(steps // 3, 1)
         families = {
             "Laplace": self.laplace,
             "mean-field": lambda: self.mean_field(gaussian_steps),

@@ -324,7 +324,7 @@ def calls_until(stage):
 def test_an_interrupt_returns_what_there_is_checked():
     """Anywhere in the training: every stage that is there is whole, and the verdict is not good."""
     total = calls_until(100)
-    newton = total - (10 + 10 + 3 * (100 + 10) + 100)
+    newton = total - (33 + 33 + 3 * (100 + 10) + 100)
     seen = set()
     for at in (newton + 1, newton + 15, newton + 50, newton + 250, total - 1):
         q = quick(Interrupting(at), steps=100, learning_rate=None)
