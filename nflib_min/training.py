@@ -4,14 +4,15 @@ import hashlib
 import json
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from autograd import value_and_grad
-from tqdm import tqdm
 
 from nflib_min._validate import Array, Params, check_dim
 
@@ -114,16 +115,16 @@ def fit(
     if state.step >= steps:
         return state.result(state.flat)
 
-    bar = tqdm(total=steps, initial=state.step, disable=None if progress is None else not progress)
     try:
-        with bar:
+        with _bar(steps, state.step, progress) as bar:
             while state.step < steps:
                 value, g = gradient(state.params, rng, state.step)
                 state.update(value, g, rate(state.step), clip)
                 if state.step % BLOCK == 0 or state.step == steps:
                     mean_loss = state.remember_best()
-                    bar.update(state.step - bar.n)
-                    bar.set_postfix_str(f"loss {mean_loss:.4g}", refresh=False)
+                    if bar is not None:
+                        bar.update(state.step - bar.n)
+                        bar.set_postfix_str(f"loss {mean_loss:.4g}", refresh=False)
                 if checkpoint is not None and (
                     state.step % checkpoint_every == 0 or state.step == steps
                 ):
@@ -131,6 +132,15 @@ def fit(
     except KeyboardInterrupt:
         return state.result(state.best, interrupted=True)
     return state.result(state.flat)
+
+
+def _bar(steps: int, done: int, progress: bool | None) -> AbstractContextManager:
+    """tqdm's bar where one is shown; only then is it imported, a fifth of all that we import."""
+    if not (sys.stderr.isatty() if progress is None else progress):
+        return nullcontext()
+    from tqdm import tqdm
+
+    return tqdm(total=steps, initial=done)
 
 
 def _by_autograd(loss: Callable) -> Callable:
