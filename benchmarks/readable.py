@@ -3,13 +3,15 @@
 Points are columns, (d, n); G stands for dF/dz after the layer and l for dF/dlog_det, (n,).
 """
 
+import math
+
 import numpy as np
 
 from nflib_min import Flow
 from nflib_min.targets import Target
 
 Array = np.ndarray
-SHIFT = np.log(np.e - 1)
+SHIFT = math.log(math.e - 1)  # a Python float: NumPy's own would turn float32 into float64
 
 
 class PlanarLayer:
@@ -20,11 +22,11 @@ class PlanarLayer:
 
     def forward(self, z: Array) -> tuple[Array, Array]:
         u, w = self.u, self.w
-        a, q = w @ u, w @ w
+        a, self.q = w.dot(u), w.dot(w)
         self.c = np.logaddexp(0, a + SHIFT) - 1  # m(a) of appendix A, shifted so that m(0) = 0
-        self.push = (self.c - a) / q
+        self.push = (self.c - a) / self.q
         self.u_hat = u + self.push * w
-        self.z, self.h = z, np.tanh(w @ z + self.b)
+        self.z, self.h = z, np.tanh(w.dot(z) + self.b)
         self.slope = 1 - self.h * self.h  # tanh'
         self.det = 1 + self.c * self.slope  # eq. (12)
         return z + self.u_hat[:, None] * self.h, np.log(self.det)
@@ -32,13 +34,13 @@ class PlanarLayer:
     def backward(self, G: Array, l: Array) -> tuple[Array, Array, float, Array]:  # noqa: E741
         u, w = self.u, self.w
         l_det = l / self.det
-        e = self.slope * (self.u_hat @ G - 2 * self.c * l_det * self.h)  # dF/d(w.z + b)
-        g_u_hat, g_c = G @ self.h, l_det @ self.slope
+        e = self.slope * (self.u_hat.dot(G) - 2 * self.c * l_det * self.h)  # dF/d(w.z + b)
+        g_u_hat, g_c = G.dot(self.h), l_det.dot(self.slope)
         m_slope = 1 - np.exp(-1 - self.c)
-        s = g_u_hat @ w / (w @ w)  # dF/d(m - a)
+        s = g_u_hat.dot(w) / self.q  # dF/d(m - a)
         g_a = s * (m_slope - 1) + g_c * m_slope
         g_u = g_u_hat + g_a * w
-        g_w = self.z @ e + self.push * g_u_hat + g_a * u - 2 * s * self.push * w
+        g_w = self.z.dot(e) + self.push * g_u_hat + g_a * u - 2 * s * self.push * w
         return g_u, g_w, e.sum(), G + w[:, None] * e
 
 
