@@ -127,6 +127,16 @@ def test_the_longest_training_counts_and_its_minutes_are_all_of_the_trunks():
     )
 
 
+def test_models_are_compared_after_equal_training():
+    rows = mnist_rows(epochs=(10, 40))
+    stopped = [r for r in rows if (r["settings"]["flow"], r["settings"]["epochs"]) != ("none", 40)]
+    radial = row(rows[0]["settings"] | {"flow": "radial", "K": 20}, **rows[0]["values"])
+    for given, epochs in ((rows, 40), (stopped, 10), ([*rows, radial], 40)):
+        said = [line.verdict for line in ledger.rows_of({"mnist": given})]
+        assert any(f"after {epochs} epochs" in v for v in said)
+        assert not any(f"after {50 - epochs} epochs" in v for v in said)
+
+
 def test_at_or_below_the_papers_value_is_reproduced():
     low = verdicts({"mnist": mnist_rows(lambda flow, K, epochs: 85.0 - 0.05 * K)})
     assert all(v == "reproduced" for k, v in low.items() if k.startswith("Table 2: -ln p(x)"))
