@@ -55,6 +55,19 @@ def quiet_velocity(z, t, s0):
     return -z + z / variance  # ln q_t = -z^2 / (2 variance) + const
 """,
     },
+    "05_amortized_inference": {
+        1: "answer = 2 * 40 + 20 * (2 * 40 + 1)  # mu and ln sigma; u, w and b of each layer",
+        2: """\
+def log_evidence_of(log_joint, log_q0, log_det):
+    log_w = log_joint - (log_q0 - log_det)
+    return np.logaddexp.reduce(log_w) - np.log(len(log_w))
+""",
+        3: """\
+def variances(beta, s):
+    # precisions add; beta multiplies both of them in (20), 1 / beta the likelihood's in the warm-up
+    return [1 / (beta * (1 + 1 / s**2)), 1 / (1 + 1 / (beta * s**2))]
+""",
+    },
     "07_when_flows_fail": {
         1: 'answer = ["epsilon", "fixed point", "z_0", "sign"]',
         2: """\
