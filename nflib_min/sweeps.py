@@ -215,11 +215,11 @@ def planar(m: Callable, params: dict, z0: Array) -> tuple[Array, Array, Callable
     def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
         dets, row, blocks = lease.buffers  # and so they stay ours as long as this function lives
         G, g = g_zK.T, {name: np.empty_like(params[name]) for name in "uwb"}
-        g_c, minus_2c = np.empty_like(c), -2 * c
+        g_c, minus_2c = np.empty(K, dets.dtype), -2 * c
         for block in reversed(blocks):
             at, size, H, S, B = block.layers, len(block.H), block.H, block.S, block.B
             u_at, w_at, E = u[at], w[at], block.E[:size]
-            B[:, :size] = u_at.dot(w_at.T)
+            B[:, :size] = block.A[:, 1 + d :].T  # (k, j): u_k.w_j
             B[:, size:] = u_at
             block.diagonal[:] = minus_2c[at]
             np.multiply(H, H, out=S)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nflib_min import Planar, Radial, sweeps
-from tests.laws import params_for
+from nflib_min import Coupling, Planar, Radial, sweeps
+from nflib_min.bijections import pullback_by_autograd
+from tests.laws import arrays_of, cast, params_for
 
 
 def spread(low, high, K, dtype=np.float64):
@@ -68,7 +69,49 @@ def test_m_takes_float32_and_gives_it_back(a):
             assert got.dtype == np.float32 and np.isfinite(got).all()
 
 
-@pytest.mark.parametrize("kind", [Planar, Radial])
+@pytest.mark.parametrize("K", [1, 15, 16, 17, 32, 40])
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_blocks_of_layers_join_to_the_plain_stack(K, d):
+    f, rng = Planar(d, K), np.random.default_rng(K)
+    call = params_for(f, rng), rng.standard_normal((6, d))
+    g = rng.standard_normal((6, d)), rng.standard_normal(6)
+    *got, pullback = f.forward_with_pullback(*call)
+    *expected, by_autograd = pullback_by_autograd(f.formula, *call)
+    for x, y in zip(
+        arrays_of(got, pullback(*g)), arrays_of(expected, by_autograd(*g)), strict=True
+    ):
+        np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("f", [Planar(2, 20), Coupling(3, 3), Coupling(2, 2, affine=False)])
+@pytest.mark.parametrize("single", ["params", "points"])
+def test_float32_may_meet_float64(f, single):
+    rng = np.random.default_rng(0)
+    params, z = cast(params_for(f, rng), np.float32), rng.standard_normal((5, f.dim), np.float32)
+    both = cast(params, np.float64), z.astype(float)
+    *expected, exact = f.forward_with_pullback(*both)
+    call = (params, both[1]) if single == "params" else (both[0], z)
+    *got, pullback = f.forward_with_pullback(*call)
+    g = np.ones((5, f.dim)), np.ones(5)
+    for x, y in zip(arrays_of(got, pullback(*g)), arrays_of(expected, exact(*g)), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-4)
+
+
+STACKS = [Planar, Radial, Coupling]
+
+
+@pytest.mark.parametrize("kind", STACKS)
+def test_a_pullback_answers_the_same_when_asked_again(kind):
+    f, rng = kind(2, 3), np.random.default_rng(0)
+    pullback = f.forward_with_pullback(params_for(f, rng), rng.standard_normal((6, 2)))[2]
+    g = rng.standard_normal((6, 2)), rng.standard_normal(6)
+    first = [x.copy() for x in arrays_of(pullback(*g))]
+    pullback(2 * g[0], -g[1])
+    for x, y in zip(first, arrays_of(pullback(*g)), strict=True):
+        assert np.array_equal(x, y)
+
+
+@pytest.mark.parametrize("kind", STACKS)
 def test_two_pullbacks_alive_at_once_do_not_share_a_buffer(kind):
     f, rng = kind(2, 4), np.random.default_rng(0)
     calls = [(params_for(f, rng), rng.standard_normal((6, 2))) for _ in range(3)]
@@ -81,7 +124,7 @@ def test_two_pullbacks_alive_at_once_do_not_share_a_buffer(kind):
         assert np.array_equal(pullback(*g)[1], expected)
 
 
-@pytest.mark.parametrize("kind", [Planar, Radial])
+@pytest.mark.parametrize("kind", STACKS)
 def test_buffers_are_made_once_a_shape_and_only_a_few_shapes_are_kept(kind):
     sweeps.SHELVES.clear()
     f = kind(2, 3)
