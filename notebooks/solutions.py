@@ -68,6 +68,19 @@ def variances(beta, s):
     return [1 / (beta * (1 + 1 / s**2)), 1 / (1 + 1 / (beta * s**2))]
 """,
     },
+    "06_real_posteriors": {
+        1: """\
+def log_prior(s):
+    # ln p(sigma) + ln |d sigma / d s| at sigma = exp(s), and d sigma / d s = sigma
+    return 0.5 * np.log(2 / np.pi) - 0.5 * np.exp(2 * s) + s
+""",
+        2: """\
+def weighted(log_w, z):
+    top = log_w.max()
+    w = np.exp(log_w - top)
+    return np.sum(w * z) / np.sum(w), top + np.log(np.mean(w))
+""",
+    },
     "07_when_flows_fail": {
         1: 'answer = ["epsilon", "fixed point", "z_0", "sign"]',
         2: """\
