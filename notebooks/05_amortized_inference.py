@@ -99,7 +99,7 @@ Gaussians. Bottom: one network that gives eight planar layers to each x. Bends a
 show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
-# [Previous: What happens when the flow gets infinitely long?](04_infinitesimal_flows.ipynb) · [Next: Real posteriors](06_real_posteriors.ipynb)
+# [Previous: What happens when the flow gets infinitely long?](04_infinitesimal_flows.ipynb) · [Next: Does a flow posterior give the right answer?](06_real_posteriors.ipynb)
 #
 # After these 50 minutes **you will be able to**
 #
@@ -111,7 +111,7 @@ show(fig, alt=alt, caption=caption)
 #
 # ## Which way do we walk, and what is new?
 #
-# **Forward** still means $z_0 \to z_K$, from the base to the flow. So far the target was one density. Now there is data: every $x$ has a posterior of its own, and training a flow for each of 60,000 images would never end. *Amortised* inference pays once: a network learns the map from $x$ to the parameters of $q$, and a new $x$ costs one evaluation.
+# **Forward** still means $z_0 \to z_K$, from the base to the flow. So far the target was one density. Now there is data: every $x$ has a posterior of its own, and 60,000 images would need 60,000 trainings. *Amortised* inference pays once: a network learns the map from $x$ to the parameters of $q$, and a new $x$ costs one evaluation.
 #
 # | symbol | meaning | in the code |
 # |---|---|---|
@@ -165,6 +165,8 @@ np.testing.assert_allclose(counts, np.exp(log_p), atol=0.01)
 print("sixteen probabilities sum to 1, and 50,000 draws of the model agree with each: True")
 
 # %% [markdown]
+# Where is $z$ after "no, no, no"? Near the middle, not above the V, so inside a V-shaped region around and below the origin; the fourth answer shifts the weight to one of its arms.
+#
 # **A model with sixteen possible data points and a plane of latents has no secrets: each ln p(x) is one integral, and together they must sum to one.**
 #
 # ## What does the network put out?
@@ -188,7 +190,7 @@ print("sixteen probabilities sum to 1, and 50,000 draws of the model agree with 
 # F(x) = E_{q_0}\left[\ln q_0(z_0 \vert x)\right] - E_{q_0}\left[\ln p(x, z_K)\right] - E_{q_0}\left[\sum_{k=1}^K \ln\left\lvert 1 + \hat u_k^\top \psi_k(z_{k-1})\right\rvert\right] \tag{15}
 # $$
 #
-# - $q_0$ is evaluated at $z_0$, where the draw was made, and $p$ at $z_K$, where it ended. Swapping the two is the commonest mistake of all: "Break it" below shows what it does;
+# - $q_0$ is evaluated at $z_0$, where the draw was made, and $p$ at $z_K$, where it ended. Published code has had $p$ at $z_0$; "Break it" below shows what that does;
 # - Algorithm 1 of the paper: draw a minibatch of $x$, one $z_0$ for each, push it through, and step $\theta$ and $\phi$ together on $-\nabla F$. (It prints $f_1(z)$ where $f_1(z_0)$ is meant.)
 #
 # Here the decoder is given, so that only $\phi$ moves, and each of the sixteen $x$ gets the same weight. Then [(1) of the paper](01_elbo.ipynb) says, for each $x$ by itself,
@@ -253,7 +255,7 @@ show(fig, alt=alt, caption=caption)
 #
 # - $q^*_x$ is the best member of the same family for this $x$ alone, and $F^*(x)$ its free energy.
 #
-# To measure it we hand each network's answer to a training that sees a single $x$ and nothing else. (We start it from that answer and not afresh: fresh runs for one $x$ sometimes ended in local optima that were *worse* than the network's, with one of two lobes lost. Sharing can help, too.)
+# To measure it we hand each network's answer to a training that sees a single $x$ and nothing else. (We start it from that answer and not afresh: in our trials two of eight fresh runs for one $x$ ended in local optima well above the network's own $F$. Sharing can help, too.)
 #
 # > **Predict.** For which family will the amortisation gap be larger: for Gaussians, which need four numbers for each x, or for flows, which need forty-four?
 
@@ -382,7 +384,7 @@ caption = "What $q$ is asked to be for one x at $\\beta = 0.1$: flatter than the
 show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
-# **Two kinds of black and white.** MNIST (a data set of handwritten digits) is grey. Drawing each pixel once as Bernoulli(grey/255) gives noisy edges that no model can predict; thresholding at one half gives smooth ones, and values of $-\ln p$ that others have found about 19 nats lower. Numbers from the two do not belong into one table. Ours are drawn, as the paper's are, with another seed than the paper's: [the data's own page](data/README.md) says how.
+# **Two kinds of black and white.** MNIST (a data set of handwritten digits) is grey. Drawing each pixel once as Bernoulli(grey/255) gives noisy edges that no model can predict; thresholding at one half gives smooth ones, and values of $-\ln p$ that others have found about 19 nats lower. Numbers from the two do not belong in one table. Ours are drawn, as the paper's are, with another seed than the paper's: [the data's own page](data/README.md) says how.
 #
 # **Draw new images from the prior and never through the posterior's flow; say which β you mean; and compare digits only with digits that were made black and white in the same way.**
 #
@@ -449,7 +451,7 @@ show(fig, alt=alt, caption=caption)
 # %% [markdown]
 # Part of the gain is not the posterior's. A decoder that is trained against a stiff $q$ learns to have posteriors that $q$ can follow; with a better $q$ it is free to use the latents differently. The difference in $-\ln p$ is what is left of that when $q$ itself has been averaged away, as far as 200 draws can do it.
 #
-# **On digits, too, F ≥ −ln p for each single one, and ten planar layers gain more than a nat in F after the same number of steps. With 20 latents a posterior has more room to be bent than in the plane.**
+# **On digits, too, F ≥ −ln p for each single one, and ten planar layers gain more than a nat in F after the same number of steps, more than four times what they gained in the plane.**
 #
 # ## What do the full-size runs say?
 #
