@@ -384,7 +384,7 @@ caption = "What $q$ is asked to be for one x at $\\beta = 0.1$: flatter than the
 show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
-# **Two kinds of black and white.** MNIST (a data set of handwritten digits) is grey. Drawing each pixel once as Bernoulli(grey/255) gives noisy edges that no model can predict; thresholding at one half gives smooth ones, and values of $-\ln p$ that others have found about 19 nats lower. Numbers from the two do not belong in one table. Ours are drawn, as the paper's are, with another seed than the paper's: [the data's own page](data/README.md) says how.
+# **Two kinds of black and white.** MNIST (a data set of handwritten digits) is grey. Drawing each pixel once as Bernoulli(grey/255) gives noisy edges that no model can predict; thresholding at one half gives smooth ones, and values of $-\ln p$ that others have found about 19 nats lower. Numbers from the two do not belong in one table. Ours are drawn, as the paper's are, with another seed than the paper's: [the data's own page](../notebooks/data/README.md) says how.
 #
 # **Draw new images from the prior and never through the posterior's flow; say which β you mean; and compare digits only with digits that were made black and white in the same way.**
 #
