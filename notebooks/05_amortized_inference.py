@@ -449,6 +449,8 @@ prior. Rebuilt pixels are probabilities, so they are grey where the model is uns
 show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
+# How firm is the gain? In trials of 2,500 steps it was 1.8 to 2.3 nats in $F$ over three seeds. With twice the step size, which suits the model without a flow better, it was 0.9 and 1.6 nats for two seeds. The sign held each time; the size belongs to the recipe.
+#
 # Part of the gain is not the posterior's. A decoder that is trained against a stiff $q$ learns to have posteriors that $q$ can follow; with a better $q$ it is free to use the latents differently. The difference in $-\ln p$ is what is left of that when $q$ itself has been averaged away, as far as 200 draws can do it.
 #
 # **On digits, too, F ≥ −ln p for each single one, and ten planar layers gain more than a nat in F after the same number of steps, more than four times what they gained in the plane.**
