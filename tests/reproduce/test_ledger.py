@@ -114,6 +114,14 @@ def test_every_cell_of_figure_3_is_in_the_tables():
     assert f"{0.2 / 64:.4f}" in text  # the median at K = 64
 
 
+def test_every_ablation_has_its_line_also_before_it_was_run():
+    values = {"kl": [0.02, 0.001], "modes": [1.0, 0.01]}
+    rows = [row(fig3.ablated("rate x 3", "U3"), seed, **values) for seed in range(3)]
+    text = ledger.text({"ablations": rows})
+    assert "| rate x 3 |  |  | 0 of 0 | 0.0200 | 0.0200 to 0.0200 | 3 of 3 |" in text
+    assert all(f"| {name} |" in text for name in fig3.ABLATIONS)
+
+
 # -------------------------------------------------------------------------------- figure 4, table 2
 def test_the_longest_training_counts_and_its_minutes_are_all_of_the_trunks():
     (line,) = [
