@@ -114,6 +114,9 @@ def fig3_rows(results: dict) -> list[Row]:
             failures += at_length_32(target, groups)
             for K, group in groups.items():
                 together[K] = together.get(K, []) + group
+        least = min(len(cells.get((target, flow, 32), [])) for target in fig3.TARGETS)
+        if 0 < least < FEWER_SEEDS:
+            failures.append(f"{least} of {FEWER_SEEDS} seeds were run at K = 32")
         item = f"Fig 3: U1-U4, {LABELS[flow]}"
         if together:
             rows.append(fig3_row(item, together, failures))
