@@ -27,7 +27,7 @@
 # - read Langevin, Fokker-Planck and Hamiltonian dynamics as flows, and check each of them by a second route;
 # - train a flow of infinite length, and derive the adjoint equation that carries its gradient back.
 #
-# You need the change of variables of [notebook 02](02_change_of_variables.ipynb), the planar layer of [notebook 03](03_flow_composition.ipynb), and the idea of a differential equation $\dot z = f(z, t)$. It takes about 45 minutes to read and less than one to run. Previous: [How does a simple density become any density?](03_flow_composition.ipynb) Next: [How do flows go wrong, and who notices?](07_when_flows_fail.ipynb)
+# You need the change of variables of [notebook 02](02_change_of_variables.ipynb), the planar layer of [notebook 03](03_flow_composition.ipynb), and the idea of a differential equation $\dot z = f(z, t)$. It takes about 45 minutes to read and less than one to run. Previous: [How does a simple density become any density?](03_flow_composition.ipynb) Next: [Can one network know the posterior of every image?](05_amortized_inference.ipynb)
 #
 # The first picture takes a planar layer whose $u$ and $w$ turn with a clock, and delivers its push $u$ in $K$ portions of $u / K$ each.
 

@@ -67,7 +67,7 @@ show(fig, alt=alt, caption=caption)
 assert objections[0] == 0 and min(objections[1:]) == 1 and max(objections) == 3
 
 # %% [markdown]
-# [Previous: What happens when the flow gets infinitely long?](04_infinitesimal_flows.ipynb)
+# [Previous: Does a flow posterior give the right answer?](06_real_posteriors.ipynb)
 #
 # After these 50 minutes **you will be able to**
 #
