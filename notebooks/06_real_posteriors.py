@@ -197,11 +197,11 @@ kls = {name: kl for name, (kl, _, _) in found.items()}
 assert 1.9 < kls["mean-field"] < 2.3 and 1.2 < kls["full rank"] < 1.4 and kls["RealNVP"] < 0.1
 
 # %%
-print("             KL    tau: mean    sd, over sd_p | all means within 0.05, sds within 7 %")
+print("              KL  tau: mean  sd, over sd_p | all means within 0.05, sds within 7 %")
 for name, (kl, _, x) in found.items():
     off, ratio = (x.mean(axis=0) - mean) / sd, x.std(axis=0) / sd
     right = abs(off).max() < 0.05, abs(ratio - 1).max() < 0.07
-    print(f"{name:<11}{kl:4.1f}{off[1]:10.1f}{ratio[1]:9.1f}{right[0]!s:>24}, {right[1]}")
+    print(f"{name:<11}{kl:5.2f}{off[1]:10.2f}{ratio[1]:9.2f}{right[0]!s:>24}, {right[1]}")
     assert right == ((True, True) if name == "RealNVP" else (False, False))
     assert name == "RealNVP" or ratio[1] < 0.7
     assert name != "mean-field" or 0.65 < off[1] < 0.85
@@ -416,7 +416,7 @@ z = funnel.sample(400_000, onp.random.default_rng(7))
 draws = {family: rows[name, family]["draws"] for family in three}
 posteriors.draw(axes[0], draws, z[:, [1, 0]], [(-20, 20), (-9, 9)], ("$x_1$", "$v$"))
 alt = "Contours of a funnel with draws of three families; only RealNVP's reach neck and mouth."
-caption = "Neal's funnel. RealNVP comes close in nats, and draws too little from the wide end."
+caption = "RealNVP is close in nats and draws too little from the wide end. (Contours smoothed.)"
 show(fig, alt=alt, caption=caption)
 
 # %%
@@ -430,24 +430,25 @@ assert q["k_hat"] > 0.7 and q["kl"][0] < 0.2 < 0.3 < q["sd"] and share > 0.5
 assert q["forward_kl"][0] > 10 * q["kl"][0] and q["mean"] < 0.05
 
 # %% [markdown]
-# This is the honest limit. The divergence that was minimised is small, the means are right, and the standard deviations of $x$ can be as small as a third of the truth: most of that variance comes from the few per cent of mass at the wide end, and leaving out a few per cent costs a few hundredths of a nat, [(N4)](07_when_flows_fail.ipynb#eq-N4) of the next notebook. The forward divergence, which asks where the *posterior* has mass, sees it at once; so does $\hat k$.
+# This is the honest limit. The divergence that was minimised is small, the means are right, and the standard deviations of $x$ can be as small as a third of the truth: most of that variance comes from the few per cent of mass at the wide end, and leaving out a few per cent costs a few hundredths of a nat, [(N4)](07_when_flows_fail.ipynb#eq-N4) of the next notebook. The forward divergence, which asks where the *posterior* has mass, sees it at once; $\hat k$ sees it in this run.
 #
-# **A small reverse divergence does not promise second moments. Where they rest on a heavy tail, a flow with a Gaussian base is the wrong tool, and $\hat k$ says so.**
+# **A small reverse divergence does not promise second moments. Where they rest on a heavy tail, a flow with a Gaussian base is the wrong tool, and a large $\hat k$ is the sign to look for.**
 #
 # ## What does the whole table say?
 
 # %%
 print(posteriors.table(rows))
-usable = {key: q for key, q in rows.items() if q["k_hat"] < 0.7}
-flows = [q for (_, family), q in usable.items() if family not in ("mean-field", "full rank")]
-assert max(q["weighted_mean"] for q in usable.values()) < 0.05
-assert max(q["weighted_sd"] for q in flows) < 0.07
-assert max(q["weighted_sd"] for q in usable.values()) < 0.1
+runs = [row["values"] for row in sweep.load(posteriors.RESULTS / "posteriors.json")]
+low = [v for v in runs if v["k_hat"] < 0.7]
+right = sum(v["weighted_mean"] < 0.05 and v["weighted_sd"] < 0.07 for v in low)
+print(f"{len(low)} of {len(runs)} runs have k-hat below 0.7; weighted, {right} of these are right")
+assert right > 0.85 * len(low)
+assert max(max(v["weighted_mean"], v["weighted_sd"]) for v in low) < 0.1
 
 # %% [markdown]
-# *KL* is the gap between $\ln Z$ and the ELBO and *fwd KL* is $D_{\mathrm{KL}}[p \Vert q]$ by exact draws, where there are any; both are in nats. *ESS* is the effective share of 20,000 draws. *mean* and *sd* are the largest errors over all parameters, in standard deviations of the truth and relative to it; *w.mean* and *w.sd* the same after weighting, *ln Z* the error of the weighted estimate [(N3)](#eq-N3). The last column is processor seconds of the whole call, on one core. Flows start from the full-rank Gaussian. Each row is the median seed.
+# *KL* is the gap between $\ln Z$ and the ELBO and *fwd KL* is $D_{\mathrm{KL}}[p \Vert q]$ by exact draws, where there are any; both are in nats. *ESS* is the effective share of 20,000 draws. *mean* and *sd* are the largest errors over all parameters, in standard deviations of the truth and relative to it; *w.mean* and *w.sd* the same after weighting, *ln Z* the error of the weighted estimate [(N3)](#eq-N3). The last column is processor seconds of the whole call, on one core. Flows start from the full-rank Gaussian. Each row is the median of three seeds, by KL.
 #
-# The asserts are the point of the table. Wherever $\hat k$ is below 0.7, the weighted means are within 0.05 standard deviations of the truth, and the weighted standard deviations within 7 % for every flow (within 10 % for the Gaussians). The columns without weights are worse: eight planar layers on the non-centred schools have a divergence of a few hundredths of a nat and still miss a tenth of $\tau$'s standard deviation. Above 0.7 nothing is promised, and some rows are right all the same.
+# The last line is the point of the table: over all seeds, wherever $\hat k$ is below 0.7, the weighted means are within 0.05 standard deviations of the truth and the weighted standard deviations within 7 %, with a few exceptions that stay within 10 %. The columns without weights are worse: eight planar layers on the non-centred schools have a divergence of a few hundredths of a nat and still miss a tenth of $\tau$'s standard deviation. Above 0.7 nothing is promised, and some rows are right all the same.
 #
 # And a sampler? The stored runs of NUTS counted their gradients.
 
@@ -508,16 +509,16 @@ print("on the funnel, after training, it is smaller but not small:", 0.1 < ratio
 assert ratio < 1e-6 and 0.1 < ratio_2 < 0.9
 
 # %%
-runs = sweep.load(posteriors.RESULTS / "gradients.json")
+trials = sweep.load(posteriors.RESULTS / "gradients.json")
 fig, axes = plt.subplots(1, 2, figsize=(8.0, 3.3), layout="constrained")
-posteriors.draw_gradients(axes, runs)
+posteriors.draw_gradients(axes, trials)
 alt = "Final divergence against draws a step for two gradients on two targets. The path \
 gradient's line lies below the full one's in both panels, far below on the left."
 caption = "RealNVP after 150,000 evaluations of the target's gradient, spent in small or large \
 batches. Leaving out a term of mean zero is worth more than any choice of batch."
 show(fig, alt=alt, caption=caption)
 ends = {}
-for run in runs:
+for run in trials:
     key = tuple(run["settings"][name] for name in ("target", "batch", "path_gradient"))
     ends.setdefault(key, []).append(run["values"]["kl"][0])
 gains = {
@@ -543,22 +544,28 @@ off = onp.abs((q.mean() - cancer.mean) / cancer.sd).max()
 stretch = onp.abs(q.sd() / cancer.sd - 1).max()
 print("means within 0.05 sd of NUTS, sds within 7 %:", off < 0.05, stretch < 0.07)
 assert q.verdict == "good" and off < 0.05 and stretch < 0.07
+good = [v for v in runs if v.get("verdict") == "good"]
+assert len(good) > 10 and max(max(v["mean"], v["sd"]) for v in good) < 0.03
 
 
 # %%
 def islands(z):  # two equal modes, fourteen standard deviations apart
-    a, b = np.sum((z - 5.0) ** 2, axis=1), np.sum((z + 5.0) ** 2, axis=1)
-    return np.logaddexp(-0.5 * a, -0.5 * b)
+    return np.logaddexp(*(-0.5 * np.sum((z - at) ** 2, axis=1) for at in (5.0, -5.0)))
 
 
 half = fit_posterior(islands, 2, rng=onp.random.default_rng(0))
-print(f"{half.verdict}; missed mass {half.missed:.1f}; k-hat below 0.5: {half.k_hat < 0.5}")
-print("Neal's funnel, every seed:", *rows["Neal's funnel", "RealNVP"]["verdicts"])
+passed = [v for v in runs if v.get("verdict", "do not trust") != "do not trust"]
+wrong = [v for v in passed if max(v["weighted_mean"], v["weighted_sd"]) > 0.07]
+print(
+    f"{half.verdict}: missed {half.missed:.1f}; {len(wrong)} of {len(passed)} stored passes wrong"
+)
 assert half.verdict == "do not trust" and half.k_hat < 0.5 and abs(half.missed - 0.5) < 0.05
-assert rows["Neal's funnel", "RealNVP"]["verdicts"] == {"do not trust"}
+assert len(wrong) == 1 and rows["Neal's funnel", "RealNVP"]["verdicts"].count("do not trust") == 2
 
 
 # %% [markdown]
+# On the islands $\hat k$ is excellent, and half of the posterior is missing: it was found by the draws around the other starts. The stored sweep is the larger test. Of its fits that passed, as good or as usable, one is wrong: Neal's funnel, refused with two seeds, is called usable with the third. There $\hat k$ came out at 0.62, because none of the 20,000 draws went far enough into the wide end to raise it. $\hat k$ is an estimate, with a noise of about 0.1, and a verdict built on it errs near its thresholds, in both directions: sound fits of the centred schools are refused by a hair. What was called good was right every time.
+#
 # A model written elsewhere comes in as a function. PyMC and NumPyro have already moved every parameter to the real line and have compiled the log density with its gradient; what is left is to ask for all $n$ rows at once. For NumPyro, with a `model` and its arguments:
 #
 # ```python
@@ -571,7 +578,7 @@ assert rows["Neal's funnel", "RealNVP"]["verdicts"] == {"do not trust"}
 #
 # For PyMC it is `join_nonshared_inputs` and `vectorize_graph`, a few lines more. Both are written out, run and compared with our eight schools in [`handover.py`](../reproduce/reference/handover.py). Set `numpyro.enable_x64()` first, and mind the order of the coordinates: NumPyro sorts them by name.
 #
-# **One call from a log density to draws with a verdict: good, usable with importance weights, or do not trust. It refuses the funnel for its tail and the islands for what a look elsewhere found.**
+# **One call from a log density to draws with a verdict: good, usable with importance weights, or do not trust. It refuses the islands for what a look elsewhere found, and the funnel for its tail most of the time: near a threshold, ask again with more draws or another seed.**
 #
 # ## Exercises
 #
@@ -666,7 +673,7 @@ assert broken.verdict == "do not trust" and best > target.log_normalizer + 1
 # - With a known $\ln Z$ the ELBO's gap is the divergence, in nats. Test your method on such models before you trust it on others.
 # - Coordinates first: one line of reparameterisation did more than eight trained planar layers.
 # - The full-rank Gaussian is cheap and often enough; the independent one loses [(N5)](#eq-N5), up to twenty nats here.
-# - $\hat k$ judges the weights: below 0.5 good, below 0.7 usable with weights, above not. It is silent about modes without draws, so look elsewhere too.
+# - $\hat k$ judges the weights: below 0.5 good, below 0.7 usable with weights, above not. It is noisy near these limits and silent where $q$ has no draws, so look elsewhere too.
 # - A small reverse divergence does not promise variances under heavy tails.
 # - NUTS for expectations of one posterior; a flow for densities, evidence, many draws or many data sets.
 #

@@ -329,7 +329,7 @@ def compare(
 
 
 # ------------------------------------------------------------------------------------ the sweep
-SEEDS = 1
+SEEDS = 3
 COMMON = {"version": 1, "steps": 5000, "batch": 256, "draws": 20_000}
 
 
@@ -377,7 +377,7 @@ def medians(path: Path = RESULTS / "posteriors.json") -> dict[tuple[str, str], d
         middle = rows[(len(rows) - 1) // 2]
         found[key] = middle["values"] | {
             "seconds": middle["cpu_seconds"],
-            "verdicts": {row["values"].get("verdict") for row in rows},
+            "verdicts": [row["values"].get("verdict") for row in rows],
             "draws": np.array(next(r["values"]["draws"] for r in rows if r["seed"] == 0)),
         }
     return found
