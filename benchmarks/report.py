@@ -257,7 +257,12 @@ def conditions(results: dict) -> str:
     if len(counts) > 1:
         rounds += f" (of whole processes at least {counts[0]})"
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return f"{', '.join(where)}; {when}; {machines[0]['threads']}; {rounds}."
+    loads = [machine["load"][0] for machine in machines if machine["load"]]
+    busy = f"; load {min(loads):.0f} to {max(loads):.0f}" if loads else ""
+    cores = (
+        f"{where[0]}, {machines[0]['cores']} cores{busy}" if len(where) == 1 else ", ".join(where)
+    )
+    return f"{cores}; {when}; {machines[0]['threads']}; {rounds}."
 
 
 def short_report(results: dict) -> str:
