@@ -180,7 +180,7 @@ onp.testing.assert_allclose(by_grid, mean[:2], rtol=1e-4)
 # - $\mathcal F(q) = E_q[\ln q - \ln \tilde p]$, the loss in training: minus the ELBO;
 # - $\ln Z$ is known, so the divergence is absolute: 0 nats is the exact posterior.
 #
-# Three families were trained above, all by the same loss. *Mean-field* is an independent Gaussian, `Affine`. *Full rank* has all correlations, `LowerAffine`. The flow is RealNVP, four coupling layers from [`coupling.py`](../nflib_min/coupling.py), begun at the full-rank optimum, so that it has the bends alone left to learn.
+# Three families were trained above, all by the same loss. *Mean-field* is an independent Gaussian, `Affine`. *Full rank* has all correlations, `LowerAffine`. The flow is RealNVP, four coupling layers from [`coupling.py`](../nflib_min/coupling.py), begun at the full-rank optimum, so that it has the bends left to learn.
 #
 # > **Predict.** Which of $\mu$, $\tau$ and $\theta_1$ will the Gaussians get wrong, and in which direction? Look at the first figure.
 
@@ -556,9 +556,7 @@ def islands(z):  # two equal modes, fourteen standard deviations apart
 half = fit_posterior(islands, 2, rng=onp.random.default_rng(0))
 passed = [v for v in runs if v.get("verdict", "do not trust") != "do not trust"]
 wrong = [v for v in passed if max(v["weighted_mean"], v["weighted_sd"]) > 0.07]
-print(
-    f"{half.verdict}: missed {half.missed:.1f}; {len(wrong)} of {len(passed)} stored passes wrong"
-)
+print(f"{half.verdict}: missed {half.missed:.1f}; {len(wrong)} of {len(passed)} passes wrong")
 assert half.verdict == "do not trust" and half.k_hat < 0.5 and abs(half.missed - 0.5) < 0.05
 assert len(wrong) == 1 and rows["Neal's funnel", "RealNVP"]["verdicts"].count("do not trust") == 2
 
