@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 BUILD = Path(__file__).parent / "build"
+# A notebook as a script has no doctests, and importing it would run it: the .ipynb are executed.
+collect_ignore_glob = ["notebooks/[0-9]*.py"]
 
 # Before NumPy is imported: small stacks of layers want one thread.
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
