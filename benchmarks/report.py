@@ -250,12 +250,16 @@ def conditions(results: dict) -> str:
     machines = [record["machine"] for record in results.values()]
     dates = sorted({machine["date"] for machine in machines})
     where = sorted({machine["processor"] for machine in machines})
-    counts = sorted(
-        {len(of["cpu"]) for r in results.values() for of in r.get("contenders", {}).values()}
+    counts = {}
+    for record in results.values():
+        kind = "of whole processes" if "goal" in record else "of steps"
+        taken = {len(of["cpu"]) for of in record.get("contenders", {}).values()}
+        counts[kind] = counts.get(kind, set()) | taken
+    rounds = "paired rounds: " + ", ".join(
+        f"{min(n)} to {max(n)} {kind}" if len(n) > 1 else f"{min(n)} {kind}"
+        for kind, n in sorted(counts.items(), reverse=True)
+        if n
     )
-    rounds = f"{counts[-1]} paired rounds"
-    if len(counts) > 1:
-        rounds += f" (of whole processes at least {counts[0]})"
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     loads = [machine["load"][0] for machine in machines if machine["load"]]
     busy = f"; load {min(loads):.0f} to {max(loads):.0f}" if loads else ""
