@@ -119,7 +119,7 @@ show(fig, alt=alt, caption=caption)
 # \ln\tilde p(\mu, \ln\tau, \theta) = \ln p(\mu) + \ln p(\tau) + \ln\tau + \sum_j \ln p(\theta_j \mid \mu, \tau) + \sum_j \ln p(y_j \mid \theta_j) \tag{N2}
 # $$
 #
-# - the third term, $+\ln\tau$, is the Jacobian's logarithm. Forget it, and the whole posterior is another one; the last section does so on purpose.
+# - the third term, $+\ln\tau$, is the Jacobian's logarithm. Forget it, and the whole posterior is another one; the section "Break it" does so on purpose.
 #
 # The library's version is in [`posteriors.py`](../nflib_min/posteriors.py), with the gradient written out. Yours needs no more than this: a function of $(n, d)$ in autograd's NumPy.
 #
