@@ -201,8 +201,9 @@ def execute(task: Task, directory: Path) -> dict:
     }
     record["sha256"] = sha256(record)
     write(path, canonical(record))
-    checkpoint.unlink(missing_ok=True)
-    spent.unlink(missing_ok=True)
+    # what a killed attempt was in the middle of writing goes too
+    for file in (checkpoint, spent, *path.parent.glob(f"{task.name}.*.part")):
+        file.unlink(missing_ok=True)
     return record
 
 
