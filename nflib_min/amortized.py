@@ -450,6 +450,8 @@ class AmortisedFreeEnergy:
     ----------
     model, network : as in `free_energy`. x : (n, pixels), any dtype, n >= batch.
     batch : images a step. annealing : step -> beta_t, None for 1. seed : of the epochs' orders.
+    draw : (rows of x, rng) -> (batch, pixels), if x is grey and its binary pixels are to be drawn
+        anew at each meeting; rng depends on `seed` and the step alone. None takes x as it is.
 
     Errors: ValueError on shapes or values of x that the model does not take.
 
@@ -471,22 +473,27 @@ class AmortisedFreeEnergy:
         batch: int = 100,
         annealing: Callable[[int], float] | None = None,
         seed: int = 0,
+        draw: Callable[[Array, onp.random.Generator], Array] | None = None,
     ) -> None:
-        _check_x(model, network, x)
+        if draw is None:
+            _check_x(model, network, x)
         self.batch, self.steps_per_epoch = check_dim(batch, "batch"), len(x) // batch
         if self.steps_per_epoch == 0:
             raise ValueError(f"batch: expected at most the {len(x)} rows of x, got {batch}")
         self.model, self.network, self.x = model, network, x
-        self.annealing, self.seed = annealing, seed
+        self.annealing, self.seed, self.draw = annealing, seed, draw
         self._epoch, self._order = None, None
+        if draw is not None:
+            _check_x(model, network, self.minibatch(0))
 
     def minibatch(self, step: int) -> Array:
-        """The rows of x of this step, shape (batch, pixels)."""
+        """The images of this step, shape (batch, pixels)."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             order = onp.random.default_rng([self.seed, epoch]).permutation(len(self.x))
             self._epoch, self._order = epoch, order
-        return self.x[self._order[position * self.batch : (position + 1) * self.batch]]
+        x = self.x[self._order[position * self.batch : (position + 1) * self.batch]]
+        return x if self.draw is None else self.draw(x, onp.random.default_rng([self.seed, 1, step]))
 
     def value_and_grad(
         self, params: Params, rng: onp.random.Generator, step: int

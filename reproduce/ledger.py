@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
-from reproduce import fig3, paper
+from reproduce import fig3, fig4, paper
 from reproduce.sweep import ROOT, load, write
 
 RESULTS, LEDGER, README = (
@@ -28,7 +28,6 @@ TABLE_3_REASON = (
     "no package with CIFAR-10's images was found on PyPI or npm (four that are named after it have "
     "4 to 14 kB and leave the images to a download or to the user), and no other source is at hand"
 )
-PLAIN = {"flow", "K", "epochs", "images", "images_5000"}  # the settings of an MNIST model as such
 LABELS = {"none": "no flow", "planar": "planar", "radial": "radial"} | fig3.LABELS
 
 
@@ -279,7 +278,7 @@ def table_3_row() -> Row:
 
 def trunks(rows: list[dict]) -> dict[tuple, list[dict]]:
     """(flow, K) -> the rows of one training without an ablation, by epochs, up to the longest."""
-    plain = [row for row in rows if set(row["settings"]) <= PLAIN]
+    plain = [row for row in rows if set(row["settings"]) == fig4.PLAIN]
     return {
         key: sorted(trunk, key=lambda row: row["settings"]["epochs"])
         for key, trunk in fig3.cells(plain, "flow", "K").items()
@@ -505,7 +504,7 @@ def mnist_text(rows: list[dict]) -> list[str]:
         "### What a flow gains in -ln p(x), against epochs of training",
         table(["", *map(str, epochs)], gains, numbers=True),
     ]
-    changed = [row for row in rows if not set(row["settings"]) <= PLAIN]
+    changed = [row for row in rows if set(row["settings"]) != fig4.PLAIN]
     if changed:
         parts += [
             "### Ablations",
@@ -522,7 +521,7 @@ def ablated(changed: list[dict], models: dict) -> list[list[str]]:
         same = [
             r["values"] for r in models[s["flow"], s["K"]] if r["settings"]["epochs"] == s["epochs"]
         ]
-        change = ", ".join(f"{k} = {s[k]}" for k in s if k not in PLAIN)
+        change = ", ".join(f"{k} = {s[k]}" for k in s if k not in fig4.PLAIN)
         by = f"{values['nll'] - same[0]['nll']:+.2f}" if same else ""
         lines.append(
             [
