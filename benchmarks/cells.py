@@ -132,7 +132,11 @@ def _coupling(cell: Cell, rng: np.random.Generator) -> dict[str, Array]:
 
 
 def _amortised(cell: Cell, rng: np.random.Generator) -> dict[str, Array]:
-    """Images x, noise, and the weights of both networks, tanh inside and linear at the end."""
+    """Images x, noise, and the weights of both networks, rectified inside and linear at the end.
+
+    The library divides what a network says about K layers by K, and so does everybody here: these
+    outputs get weights K times as large.
+    """
     sizes = {
         "encoder": (PIXELS, UNITS, 2 * LATENT + (2 * LATENT + 1) * cell.length),
         "decoder": (LATENT, UNITS, PIXELS),
@@ -145,6 +149,8 @@ def _amortised(cell: Cell, rng: np.random.Generator) -> dict[str, Array]:
         for i, (rows, columns) in enumerate(pairwise(widths)):
             out[f"{network}_W{i}"] = 0.3 * rng.standard_normal((rows, columns)) / np.sqrt(rows)
             out[f"{network}_b{i}"] = 0.1 * rng.standard_normal(columns)
+    for name in ("encoder_W1", "encoder_b1"):
+        out[name][..., 2 * LATENT :] *= cell.length
     return out
 
 

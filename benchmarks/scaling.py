@@ -11,7 +11,7 @@ from nflib_min.objectives import FreeEnergy
 from nflib_min.targets import Target, table_1
 from nflib_min.training import _State, leaves, like
 
-REPEATS = 15
+REPEATS, SWEPT = 15, 5  # steps of a size, of which the best counts; whole sweeps, the median
 # (K, D, n), one of them growing, each large enough that arithmetic outweighs the calls,
 # and none too large for the processor's cache, whose loss is a step of its own
 SWEEPS = {
@@ -105,7 +105,7 @@ def parts(K: int, n: int, dtype: str = "float64") -> dict[str, float]:
 def measure() -> dict:
     grown = {}
     for i, (name, sizes) in enumerate(SWEEPS.items()):
-        costs = [seconds(step_of(*size)) for size in sizes]
+        costs = list(np.median([[seconds(step_of(*s)) for s in sizes] for _ in range(SWEPT)], 0))
         along = [size[i] for size in sizes]
         grown[name] = {"sizes": sizes, "seconds": costs, "slope": slope(along, costs)}
     memory = [

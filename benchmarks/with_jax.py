@@ -123,13 +123,13 @@ class HandAmortised(HandTraining):
         x = jnp.asarray(given["x"])
 
         def network(p: dict, name: str, x: Array) -> Array:
-            h = jnp.tanh(x @ p[f"{name}_W0"] + p[f"{name}_b0"])
+            h = jax.nn.relu(x @ p[f"{name}_W0"] + p[f"{name}_b0"])
             return h @ p[f"{name}_W1"] + p[f"{name}_b1"]
 
         def loss(p: dict, eps: Array) -> Array:
             out = network(p, "encoder", x)
             mean, s, u, w, b = jnp.split(out, np.cumsum([d, d, K * d, K * d]), axis=1)
-            u, w = u.reshape(n, K, d), w.reshape(n, K, d)
+            u, w, b = u.reshape(n, K, d) / K, w.reshape(n, K, d) / K, b / K
             a, q = (w * u).sum(-1), (w * w).sum(-1)
             c = jax.nn.softplus(a + SHIFT) - 1
             u_hat = u + ((c - a) / q)[..., None] * w

@@ -5,8 +5,8 @@ import numpy as np
 from benchmarks import cells
 from benchmarks.cells import LEARNING_RATE, Cell, planar_answer, raw
 from benchmarks.readable import ReadableFreeEnergy
-from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, real_nvp
-from nflib_min.networks import MLP
+from nflib_min import Flow, Planar, StandardNormal, real_nvp
+from nflib_min.amortized import AmortisedFreeEnergy, DeepLatentGaussianModel, InferenceNetwork
 from nflib_min.objectives import FreeEnergy
 from nflib_min.planar import planar_layer
 from nflib_min.targets import table_1
@@ -236,57 +236,28 @@ def throughput_answer(result: object) -> dict:
 
 
 # -------------------------------------------------------------------------------- amortised
-class AmortisedFreeEnergy:
-    """Algorithm 1: an inference network gives every image its own q_0 and planar flow, eq. (15)."""
-
-    def __init__(self, cell: Cell, x: Array) -> None:
-        d, K = cells.LATENT, cell.length
-        self.x, self.bijection = x, Chain([Affine(d), Planar(d, length=K)])
-        self.encoder = MLP((cells.PIXELS, cells.UNITS, 2 * d + (2 * d + 1) * K))
-        self.decoder = MLP((d, cells.UNITS, cells.PIXELS))
-        self.base = StandardNormal(d)
-        self.cuts = np.cumsum([d, d, K * d, K * d])
-
-    def value_and_grad(self, params: dict, rng: object, step: int) -> tuple[float, dict]:
-        n, d, K = len(self.x), cells.LATENT, self.bijection.maps[1].length
-        out, encoder_back = self.encoder.with_pullback(params["encoder"], self.x, x_is_data=True)
-        mean, log_scale, u, w, b = np.split(out, self.cuts, axis=1)
-        flow_params = [
-            {"mean": mean, "log_scale": log_scale},
-            {"u": u.reshape(n, K, d), "w": w.reshape(n, K, d), "b": b},
-        ]
-        z0 = self.base.sample(n, rng, out.dtype.type)
-        zK, log_det, flow_back = self.bijection.forward_with_pullback(flow_params, z0)
-        logits, decoder_back = self.decoder.with_pullback(params["decoder"], zK)
-        e = np.exp(-np.abs(logits))  # ln p(x|z) = sum x l - softplus(l), without overflow
-        log_p = np.einsum("np,np->n", self.x, logits)
-        log_p -= (np.maximum(logits, 0) + np.log1p(e)).sum(axis=1)
-        value = np.mean(self.base.log_prob(z0) - log_det - log_p - self.base.log_prob(zK))
-
-        g_logits = np.where(logits > 0, 1, e)  # sigmoid(l) - x
-        e += 1
-        g_logits /= e
-        g_logits -= self.x
-        g_logits /= n
-        g_decoder, g_zK = decoder_back(g_logits)
-        g_affine, g_planar = flow_back(g_zK + zK / n, np.full(n, -1 / n, out.dtype))[0]
-        parts = (*(g_affine[p] for p in ("mean", "log_scale")), *(g_planar[p] for p in "uwb"))
-        g_out = np.concatenate([part.reshape(n, -1) for part in parts], axis=1)
-        return float(value), {"encoder": encoder_back(g_out)[0], "decoder": g_decoder}
-
-
 class AmortisedTraining(Training):
+    """Algorithm 1 with the library's own model: what `reproduce.mnist` trains, on one minibatch."""
+
     def __init__(self, cell: Cell, given: dict) -> None:
+        d, self.x = cells.LATENT, given["x"]
+        model = DeepLatentGaussianModel(d, cells.PIXELS, (cells.UNITS,))
+        network = InferenceNetwork(cells.PIXELS, d, Planar(d, cell.length), (cells.UNITS,))
         params = {
-            network: {f"{p}{i}": given[f"{network}_{p}{i}"] for i in range(2) for p in "Wb"}
-            for network in ("encoder", "decoder")
+            part: {f"{p}{i}": given[f"{name}_{p}{i}"] for i in range(2) for p in "Wb"}
+            for part, name in (("model", "decoder"), ("network", "encoder"))
         }
-        super().__init__(AmortisedFreeEnergy(cell, given["x"]), params)
+        loss = AmortisedFreeEnergy(model, network, self.x, cell.batch)
+        super().__init__(loss, params | {"flow": {}})
 
     def check(self, z0: Array) -> dict:
-        value, g = self.value_and_grad(z0)
-        flat = {f"{network}_{p}": v for network, of in g.items() for p, v in of.items()}
-        return {"loss": np.array(value)} | flat
+        shuffled = self.loss.minibatch(0)  # every epoch has an order of its own: z0 goes along
+        order = [np.flatnonzero((self.x == row).all(axis=1))[0] for row in shuffled]
+        value, g = self.value_and_grad(z0[order])
+        answer = {"loss": np.array(value)}
+        for name, of in (("decoder", g["model"]), ("encoder", g["network"])):
+            answer |= {f"{name}_{p}": v for p, v in of.items()}
+        return answer
 
 
 def build(cell: Cell, name: str, given: dict) -> object:

@@ -340,7 +340,7 @@ class AmortisedTraining(Training):
         }
         self.networks = {}
         for name, (i, h, o) in sizes.items():
-            network = nn.Sequential(nn.Linear(i, h), nn.Tanh(), nn.Linear(h, o))
+            network = nn.Sequential(nn.Linear(i, h), nn.ReLU(), nn.Linear(h, o))
             for k in (0, 1):
                 network[2 * k].weight.data = tensor(given[f"{name}_W{k}"].T)
                 network[2 * k].bias.data = tensor(given[f"{name}_b{k}"])
@@ -349,7 +349,7 @@ class AmortisedTraining(Training):
 
         def step(eps: Tensor) -> Tensor:
             mean, s, u, w, b = encoder(x).split([d, d, K * d, K * d, K], dim=1)
-            u, w = u.view(n, K, d), w.view(n, K, d)
+            u, w, b = u.view(n, K, d) / K, w.view(n, K, d) / K, b / K
             a, q = (w * u).sum(-1), (w * w).sum(-1)
             c = nn.functional.softplus(a + SHIFT) - 1
             u_hat = u + ((c - a) / q)[..., None] * w
