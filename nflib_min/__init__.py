@@ -4,14 +4,14 @@ from nflib_min.bijections import Affine, Bijection, Chain, Inverse, LowerAffine,
 from nflib_min.coupling import Coupling, nice, real_nvp
 from nflib_min.distributions import StandardNormal, Uniform
 from nflib_min.flow import Flow
-from nflib_min.planar import Planar
-from nflib_min.posterior import Posterior, fit_posterior
-from nflib_min.posteriors import (
+from nflib_min.models import (
     eight_schools,
     linear_regression,
     logistic_regression,
     neals_funnel,
 )
+from nflib_min.planar import Planar
+from nflib_min.posterior import Posterior, fit_posterior
 from nflib_min.radial import Radial
 
 __version__ = "0.1.0"

@@ -22,7 +22,7 @@ from nflib_min._validate import (
     untraced,
 )
 from nflib_min.bijections import Affine, Bijection, Chain, Pullback, call_written
-from nflib_min.coupling import _mixing_order
+from nflib_min.coupling import mixing_order
 from nflib_min.distributions import StandardNormal
 from nflib_min.networks import MLP
 from nflib_min.radial import softplus
@@ -207,7 +207,7 @@ class ConditionalNICE(Bijection):
     def __init__(self, dim: int, length: int, rng: onp.random.Generator, hidden: int = 40) -> None:
         self.dim, self.length = check_dim(dim, least=2), check_dim(length, "length")
         self.split = dim // 2
-        self.orders = [_mixing_order(dim, rng) for _ in range(length)]
+        self.orders = [mixing_order(dim, rng) for _ in range(length)]
         self.shapes = {
             "W": (length, self.split, check_dim(hidden, "hidden")),
             "V": (length, hidden, dim - self.split),
@@ -493,7 +493,9 @@ class AmortisedFreeEnergy:
             order = onp.random.default_rng([self.seed, epoch]).permutation(len(self.x))
             self._epoch, self._order = epoch, order
         x = self.x[self._order[position * self.batch : (position + 1) * self.batch]]
-        return x if self.draw is None else self.draw(x, onp.random.default_rng([self.seed, 1, step]))
+        return (
+            x if self.draw is None else self.draw(x, onp.random.default_rng([self.seed, 1, step]))
+        )
 
     def value_and_grad(
         self, params: Params, rng: onp.random.Generator, step: int

@@ -178,7 +178,7 @@ def nice(
     if mixing == "orthogonal":
         Q = [Orthogonal.random(dim, rng).matrix for _ in range(length)]
     else:
-        Q = [onp.eye(dim)[_mixing_order(dim, rng)] for _ in range(length)]
+        Q = [onp.eye(dim)[mixing_order(dim, rng)] for _ in range(length)]
     return Chain([Coupling(dim, length, affine=False, hidden=hidden, mixing=Q), Affine(dim)])
 
 
@@ -190,8 +190,12 @@ def _reversals(dim: int, length: int) -> Array:
     return Q
 
 
-def _mixing_order(dim: int, rng: onp.random.Generator) -> Array:
-    """A random permutation that brings something from z_B to z_A's place, if d > 1."""
+def mixing_order(dim: int, rng: onp.random.Generator) -> Array:
+    """A random permutation of d coordinates that brings some of z_B to z_A's place, if d > 1.
+
+    >>> mixing_order(2, onp.random.default_rng(0)).tolist()
+    [1, 0]
+    """
     order, split = rng.permutation(dim), dim // 2
     while dim > 1 and (order[:split] < split).all():
         order = rng.permutation(dim)

@@ -282,6 +282,9 @@ def fit_posterior(
 class _Lenient(Target):
     """A target whose values may be NaN or infinite: both count as -inf, a place not to go to."""
 
+    def __init__(self, target: Target) -> None:
+        vars(self).update(vars(target))  # the same density, read in a more lenient way
+
     def _checked(self, values: Array, z: Array) -> Array:
         check_rows(values, len(z), f"ln p of {self.name}")
         return values
@@ -298,10 +301,6 @@ class _Lenient(Target):
     def __call__(self, z: Array) -> Array:
         """ln p~ in chunks, NaN and infinities as -inf: (n, d) -> (n,)."""
         return _no_nan(_in_chunks(self.log_density, z))
-
-
-def _lenient(target: Target) -> _Lenient:
-    return _Lenient(target._log_density, target.dim, gradient=target._gradient, name=target.name)
 
 
 def _no_nan(values: Array) -> Array:
@@ -379,7 +378,7 @@ def _gaussians(
     target: Target, starts: Array, rng: np.random.Generator
 ) -> list[tuple[Array, Array]]:
     """(mean, L) of the best Gaussian on Newton's way from each start, the best of all first."""
-    lenient = _lenient(target)
+    lenient = _Lenient(target)
     finite = starts[np.isfinite(lenient(starts))]
     if len(finite) == 0:
         raise ValueError(
@@ -577,7 +576,7 @@ class _Fitter:
     def draws(self, flow: Flow, params: Params) -> tuple[Array, Array, Array]:
         """S draws z of q, ln p~ and ln q there."""
         z, log_q = flow.sample_and_log_prob(params, self.n, np.random.default_rng(self.check_seed))
-        return z, _lenient(self.target)(z), log_q
+        return z, _Lenient(self.target)(z), log_q
 
 
 # ------------------------------------------------------------------------------------- the verdict
@@ -591,7 +590,7 @@ def _judge(
     log_w = log_p - log_q
     normalised = log_w - np.logaddexp.reduce(log_w)
     smoothed = normalised if best.k_hat is None else pareto_k(log_w)[1]
-    lenient = _lenient(fitter.target)
+    lenient = _Lenient(fitter.target)
     missed = _missed(best, lenient, found, (fitter.mean, fitter.L), (z, log_p, log_q), rng)
     against, weighable = [], []  # reasons not to trust it at all, and not to trust it unweighted
     limit = k_limit(len(z))

@@ -44,7 +44,7 @@ from sklearn.datasets import load_diabetes
 
 from nflib_min import eight_schools, linear_regression, neals_funnel
 from nflib_min.posterior import fit_posterior
-from nflib_min.posteriors import EFFECTS, ERRORS, eight_schools_effects, eight_schools_moments
+from nflib_min.models import EFFECTS, ERRORS, eight_schools_effects, eight_schools_moments
 from nflib_min.targets import Gaussian
 from nflib_min.training import cosine_decay, fit, leaves
 from reproduce import posteriors, sweep
@@ -121,7 +121,7 @@ show(fig, alt=alt, caption=caption)
 #
 # - the third term, $+\ln\tau$, is the Jacobian's logarithm. Forget it, and the whole posterior is another one; the section "Break it" does so on purpose.
 #
-# The library's version is in [`posteriors.py`](../nflib_min/posteriors.py), with the gradient written out. Yours needs no more than this: a function of $(n, d)$ in autograd's NumPy.
+# The library's version is in [`models.py`](../nflib_min/models.py), with the gradient written out. Yours needs no more than this: a function of $(n, d)$ in autograd's NumPy.
 #
 # Ten dimensions are too many for a grid, yet the truth can be had. Given $\mu$ and $\tau$ the effects are Gaussian, and integrating them out leaves $y_j \sim N(\mu, \tau^2 + \sigma_j^2)$. What remains is a sum over a grid of $(\mu, \ln\tau)$, two dimensions in place of ten. The library integrates $\mu$ out as well; the two routes must agree.
 #

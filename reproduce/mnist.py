@@ -174,7 +174,9 @@ def rounds(data: str | None, trunk: str, last: int = 80) -> list[list[Task]]:
     made = []
     for epochs in [e for e in EPOCHS if e <= last]:
         made.append([task(flow, K, epochs, redraw=True) for flow, K in ROWS])
-        made[-1] += [task(flow, K, at, **change) for at, flow, K, change in ABLATIONS if at == epochs]
+        made[-1] += [
+            task(flow, K, at, **change) for at, flow, K, change in ABLATIONS if at == epochs
+        ]
     return made
 
 

@@ -31,6 +31,7 @@ from nflib_min import (
 )
 from nflib_min._validate import Array, Params
 from nflib_min.bijections import Bijection
+from nflib_min.models import Model, eight_schools_effects, eight_schools_moments
 from nflib_min.objectives import (
     FreeEnergy,
     effective_sample_size,
@@ -39,7 +40,6 @@ from nflib_min.objectives import (
     pareto_k,
 )
 from nflib_min.posterior import Stage, fit_posterior
-from nflib_min.posteriors import Model, eight_schools_effects, eight_schools_moments
 from nflib_min.targets import Gaussian, Target
 from nflib_min.training import cosine_decay, fit, leaves
 from reproduce import sweep

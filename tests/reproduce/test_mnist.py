@@ -19,7 +19,11 @@ def few_digits(monkeypatch):
     """500 + 20 digits of the notebooks' subset, so that an epoch is five steps."""
     with np.load(SUBSET) as data:
         train, test = (np.unpackbits(data[part], axis=1) for part in ("train", "test"))
-    digits = np.where(train[:500], 230, 20).astype(np.uint8), train[:500].astype(bool), test[:20].astype(bool)
+    digits = (
+        np.where(train[:500], 230, 20).astype(np.uint8),
+        train[:500].astype(bool),
+        test[:20].astype(bool),
+    )
     monkeypatch.setattr(mnist, "digits", lambda folder: digits)
 
 

@@ -10,7 +10,7 @@ from scipy import integrate, special, stats
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
 from nflib_min import checks
-from nflib_min.posteriors import (
+from nflib_min.models import (
     EFFECTS,
     ERRORS,
     Model,
