@@ -16,15 +16,16 @@ ENTRIES = {
     "fig1": "figure 1: planar and radial layers on two bases (a minute)",
     "fig3": "figure 3: four densities by 2, 8, 32 layers, the curve against K, the ablations",
     "mnist": "figure 4 and table 2: MNIST, every length, with and without flows (hours)",
+    "posteriors": "notebook 06: six posteriors by five families, two gradients (half an hour)",
     "table3": "table 3: says why it is not here",
     "ledger": "LEDGER.md and README's summary, from the results alone",
     "subset": "notebooks/data/mnist_binarised.npz, from the originals",
-    "all": "fig1, fig3, mnist and the ledger",
+    "all": "fig1, fig3, mnist, posteriors and the ledger",
 }
 
 
 def parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:8} {what}" for name, what in ENTRIES.items())
+    listed = "\n".join(f"  {name:10} {what}" for name, what in ENTRIES.items())
     made = argparse.ArgumentParser(
         prog="python -m reproduce",
         description="The figures and tables of Rezende & Mohamed (2015), run again.\n\n" + listed,
@@ -41,14 +42,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", default="build/reproduce", metavar="DIR", help="raw results (build/reproduce)"
     )
-    made.add_argument("--epochs", type=int, default=40, metavar="N", help="of MNIST at most (40)")
+    made.add_argument("--epochs", type=int, default=80, metavar="N", help="of MNIST at most (80)")
     made.add_argument(
         "--partial", action="store_true", help="merge and draw what is there, run nothing"
     )
     made.add_argument(
         "--quick",
         action="store_true",
-        help="fig1, fig3: small sweeps, which write below --out only",
+        help="fig1, fig3, posteriors: small sweeps, which write below --out only",
     )
     return made
 
@@ -101,17 +102,27 @@ def run_mnist(at: Sweeps) -> None:
     at.draw("fig4", fig4.figure(rows))
 
 
+def run_posteriors(at: Sweeps) -> None:
+    from reproduce import posteriors
+
+    at.collected("posteriors", posteriors.tasks(at.options.quick))
+    at.collected("gradients", posteriors.comparisons(at.options.quick))
+
+
+STEPS = {"fig1": run_fig1, "fig3": run_fig3, "mnist": run_mnist, "posteriors": run_posteriors}
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     at = Sweeps(options)
-    if options.quick and options.entry not in ("fig1", "fig3"):
-        parser().error(f"--quick: expected fig1 or fig3, got {options.entry}")
+    if options.quick and options.entry not in ("fig1", "fig3", "posteriors"):
+        parser().error(f"--quick: expected fig1, fig3 or posteriors, got {options.entry}")
     try:
         if options.entry == "table3":
             print(ledger.TABLE_3_REASON)
         elif options.entry == "subset":
             mnist_data.write_subset(options.mnist)
-        for name, step in (("fig1", run_fig1), ("fig3", run_fig3), ("mnist", run_mnist)):
+        for name, step in STEPS.items():
             if options.entry in (name, "all"):
                 step(at)
         if options.entry not in ("table3", "subset") and not options.quick:

@@ -1,15 +1,10 @@
 r"""Six real posteriors by five families: how far each is from the truth, as notebook 06 tells it.
 
 `measure` is one call of `nflib_min.posterior.fit_posterior`, with a family of the task's choice,
-held against the truth. `compare` trains one flow by one kind of gradient and batch. From the
-checkout (half an hour on one core):
-
-    python -m reproduce.posteriors             # what has no result yet; then the merged files
-    python -m reproduce.posteriors --quick     # a small sweep, which writes below build/ only
+held against the truth. `compare` trains one flow by one kind of gradient and batch.
+`python -m reproduce posteriors` runs both sweeps, half an hour on one core.
 """
 
-import argparse
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +42,7 @@ from reproduce.reference.nuts import LOGISTIC_PRIOR_SD, breast_cancer
 from reproduce.reference.nuts import read as reference
 from reproduce.sweep import ROOT, Task
 
-RESULTS, RAW = ROOT / "reproduce" / "results", ROOT / "build" / "reproduce"
+RESULTS = ROOT / "reproduce" / "results"
 
 
 # ---------------------------------------------------------------------------------- the truths
@@ -453,22 +448,3 @@ def draw_gradients(axes: Array, rows: list[dict]) -> None:
         ax.set_xticks(batches, batches)
         ax.set_xticks([], minor=True)
     axes[0].legend(frameon=False)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=-1, help="processes (all cores)")
-    parser.add_argument("--partial", action="store_true", help="merge what is there, run nothing")
-    parser.add_argument("--quick", action="store_true", help="a small sweep, below build/ only")
-    options = parser.parse_args(arguments)
-    raw = RAW / "quick" / "raw" if options.quick else RAW
-    results = RAW / "quick" / "results" if options.quick else RESULTS
-    for name, wanted in {"posteriors": tasks, "gradients": comparisons}.items():
-        todo = wanted(options.quick)
-        if not options.partial:
-            sweep.run(todo, raw, jobs=options.jobs)
-        sweep.collect(todo, raw, results / f"{name}.json", options.partial)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from nflib_min.targets import table_1, w1, w2, w3
-from reproduce import fig1, fig3
+from reproduce import fig1, fig3, posteriors, sweep
 from reproduce.__main__ import main
 
 
@@ -150,6 +150,16 @@ def test_a_small_figure_3_runs_from_the_command_to_its_pictures(tmp_path):
     assert before == {path: path.read_bytes() for path in sorted(results.iterdir())}
 
 
+def test_the_posteriors_of_notebook_06_are_an_entry_too(tmp_path, monkeypatch):
+    for name in ("tasks", "comparisons"):
+        quick = getattr(posteriors, name)(True)
+        monkeypatch.setattr(posteriors, name, lambda _, first=quick[:1]: first)
+    assert main(["posteriors", "--quick", "--jobs", "1", "--out", str(tmp_path)]) == 0
+    for name in ("posteriors", "gradients"):
+        (row,) = sweep.load(tmp_path / "quick" / "results" / f"{name}.json")
+        assert row["cpu_seconds"] > 0 and row["commit"]
+
+
 def test_errors_are_a_message_and_exit_2(tmp_path, capsys):
     arguments = ["fig3", "--quick", "--partial", "--out", str(tmp_path)]
     assert main(arguments) == 2
@@ -158,7 +168,7 @@ def test_errors_are_a_message_and_exit_2(tmp_path, capsys):
     assert "train-images-idx3-ubyte" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["mnist", "--quick"])
-    assert "expected fig1 or fig3" in capsys.readouterr().err
+    assert "expected fig1, fig3 or posteriors" in capsys.readouterr().err
     assert main(["table3"]) == 0
     assert "CIFAR-10" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="2"):
