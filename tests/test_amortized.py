@@ -255,6 +255,34 @@ def test_every_epoch_meets_every_row_once_and_depends_on_the_step_alone():
     assert np.array_equal(loss.minibatch(4), epochs[1][3:6])  # going back gives the same
 
 
+def test_grey_digits_are_drawn_anew_at_every_meeting_by_the_step_alone():
+    """Over many epochs each row's mean is its grey, and no epoch repeats another's pixels."""
+    _, plain = build(n=6, batch=6)
+    grey = np.linspace(0, 1, plain.x.size).reshape(plain.x.shape)
+
+    def draw(rows, rng):
+        return (rng.random(rows.shape) < rows).astype(float)
+
+    def drawn(seed):
+        return AmortisedFreeEnergy(plain.model, plain.network, grey, 6, seed=seed, draw=draw)
+
+    first, again, other = (drawn(seed) for seed in (0, 0, 1))
+    xs = [first.minibatch(step) for step in range(2000)]
+    assert np.array_equal(again.minibatch(7), xs[7])  # whatever was drawn before
+    assert not np.array_equal(other.minibatch(7), xs[7])
+    assert set(np.unique(xs)) == {0.0, 1.0} and not np.array_equal(xs[0], xs[1])
+    mean = np.mean([x[np.argsort(row_order(plain, s))] for s, x in enumerate(xs)], axis=0)
+    assert np.abs(mean - grey).max() < 0.06  # five standard errors
+    with pytest.raises(ValueError, match=r"x: expected values in \[0, 1\]"):
+        AmortisedFreeEnergy(plain.model, plain.network, grey, 6, draw=lambda rows, rng: 2.0 + rows)
+
+
+def row_order(loss, step):
+    """Which row stands where in the minibatch of a step that is a whole epoch."""
+    loss.x = np.arange(len(loss.x))
+    return loss.minibatch(step)
+
+
 def test_training_resumes_to_the_same_numbers(tmp_path):
     def run(steps, checkpoint):
         params, loss = build(n=12, batch=4)

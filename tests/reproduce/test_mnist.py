@@ -78,7 +78,9 @@ def test_every_table_cell_and_every_ablation_is_a_task_once():
         {40},
         {80},
     ]
-    assert sum(map(len, rounds)) == len(mnist.EPOCHS) * len(mnist.ROWS) + len(mnist.ABLATIONS)
+    assert sum(map(len, rounds)) == len(mnist.EPOCHS) * len(mnist.ROWS) + len(
+        mnist.ABLATIONS + mnist.ONE_DRAW
+    )
     longer = {task.name for tasks in rounds for task in tasks}
     shorter = {task.name for tasks in mnist.rounds("elsewhere", "other", 20) for task in tasks}
     assert shorter < longer
@@ -86,6 +88,7 @@ def test_every_table_cell_and_every_ablation_is_a_task_once():
 
 def test_rounds_are_run_collected_and_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "EPOCHS", {1: (20, 0), 2: (20, 2)})
+    monkeypatch.setattr(mnist, "ONE_DRAW", ((2, "none", 0),))
     monkeypatch.setattr(
         mnist, "ABLATIONS", ((1, "planar", 20, {"annealing": True}), (1, "radial", 20, {}))
     )
@@ -94,7 +97,9 @@ def test_rounds_are_run_collected_and_drawn(tmp_path, monkeypatch):
     )
     tasks = mnist.sweep(tmp_path, None, last=2, jobs=1, progress=False)
     rows = collect(tasks, tmp_path, tmp_path / "mnist.json")
-    assert len(rows) == 10
+    assert len(rows) == 11
+    (once,) = [row for row in rows if "redraw" not in row["settings"]]
+    assert once["settings"]["epochs"] == 2
     values = fig4.plain(rows)
     assert fig4.longest(values) == 2 and len(values) == 8
     assert [*fig4.against_K(values, "planar", "F", 2)] == [0, 10, 80]
