@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from nflib_min.plotting import BASE, FLOW, TARGET
+from nflib_min.plotting import FLOW, TARGET
 from reproduce import paper
 from reproduce.drawing import png
 
@@ -91,6 +91,6 @@ def _gains(ax: Axes, values: dict[tuple[str, int, int], dict]) -> None:
         ax.plot(
             [*gain], [*gain.values()], style, color=COLOURS[flow], marker=MARKS[flow], label=label
         )
-    ax.axhline(0, color=BASE, lw=1)
     ax.set(xlabel="epochs of training", ylabel="nats", title="gain in -ln p over no flow")
-    ax.legend(frameon=False, fontsize=8)
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False, fontsize=8, loc="lower right")
