@@ -206,9 +206,9 @@ def baseline(target: str, flow: str, K: int) -> dict:
 
 
 def seeds(flow: str, K: int) -> int:
-    """Ten for the panels of planar and radial flows; fewer where a seed takes longest."""
+    """Ten for the panels, five for the curve's other lengths, two where a seed takes longest."""
     if K in LENGTHS:
-        return 10 if flow == "planar" or (flow == "radial" and K < 32) else 5
+        return 10
     return 2 if K == 64 and flow != "planar" else 5
 
 
