@@ -106,7 +106,7 @@ def test_a_median_above_the_goal_a_rise_and_a_lost_mode_are_said():
     assert lost["Fig 3: U2, planar"] == "reproduced"
     few = verdicts({"fig3": fig3_rows(seeds=3)})
     assert few["Fig 3: U2, planar"] == "shape only, because 3 of 10 seeds were run"
-    assert few["Fig 3: U1-U4, radial"] == "shape only, because 3 of 5 seeds were run at K = 32"
+    assert few["Fig 3: U1-U4, radial"] == "shape only, because 3 of 10 seeds were run at K = 32"
 
 
 def test_every_cell_of_figure_3_is_in_the_tables():
