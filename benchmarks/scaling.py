@@ -4,6 +4,7 @@ import time
 import tracemalloc
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nflib_min import Flow, Planar, StandardNormal, sweeps
 from nflib_min._validate import check_params, check_points
@@ -102,6 +103,7 @@ def parts(K: int, n: int, dtype: str = "float64") -> dict[str, float]:
     return {name: seconds(call, repeats=300) for name, call in calls.items()}
 
 
+@threadpool_limits.wrap(limits=1)
 def measure() -> dict:
     grown = {}
     for i, (name, sizes) in enumerate(SWEEPS.items()):
