@@ -493,9 +493,9 @@ class AmortisedFreeEnergy:
             order = onp.random.default_rng([self.seed, epoch]).permutation(len(self.x))
             self._epoch, self._order = epoch, order
         x = self.x[self._order[position * self.batch : (position + 1) * self.batch]]
-        return (
-            x if self.draw is None else self.draw(x, onp.random.default_rng([self.seed, 1, step]))
-        )
+        if self.draw is None:
+            return x
+        return self.draw(x, onp.random.default_rng([self.seed, 1, step]))
 
     def value_and_grad(
         self, params: Params, rng: onp.random.Generator, step: int

@@ -9,7 +9,7 @@ from reproduce.drawing import png
 
 COLOURS = {"planar": FLOW, "nice-perm": TARGET}
 MARKS = {"planar": "o", "nice-perm": "s"}
-# the settings of a model as such, trained on digits that are binarised anew at every meeting
+# the settings of a model as such: "redraw" is there, and true, where digits are binarised anew
 PLAIN = {"flow", "K", "epochs", "images", "images_5000", "redraw"}
 
 
