@@ -503,6 +503,7 @@ def mnist_text(rows: list[dict]) -> list[str]:
             numbers=True,
         ),
         "### What a flow gains in -ln p(x), against epochs of training",
+        judged_on(rows),
         table(["", *map(str, epochs)], gains, numbers=True),
     ]
     changed = [row for row in rows if set(row["settings"]) != fig4.PLAIN]
@@ -512,6 +513,13 @@ def mnist_text(rows: list[dict]) -> list[str]:
             table(["", "F", "-ln p", "change"], ablated(changed, models), True),
         ]
     return parts
+
+
+def judged_on(rows: list[dict]) -> str:
+    """How many test digits stand behind the numbers of each epoch."""
+    images = {row["settings"]["epochs"]: row["settings"]["images"] for row in rows}
+    each = ", ".join(f"{images[epochs]:,} at {epochs}" for epochs in sorted(images))
+    return f"Test digits, from the first, by epochs: {each}. Both models of a gain see the same."
 
 
 def ablated(changed: list[dict], models: dict) -> list[list[str]]:
