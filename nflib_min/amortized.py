@@ -26,6 +26,7 @@ from nflib_min.coupling import mixing_order
 from nflib_min.distributions import StandardNormal
 from nflib_min.networks import MLP
 from nflib_min.radial import softplus
+from nflib_min.scores import base_score, forward_with_score
 
 
 # ------------------------------------------------------------------------------- p(x | z)
@@ -44,22 +45,25 @@ class Bernoulli:
         """ln p(x|z), shape (n,), from the decoder's output, shape (n, pixels)."""
         if is_traced((out, x)):
             return np.sum(x * out - softplus(out), axis=1)
-        return self._log_prob(out, x, onp.exp(-onp.abs(out)))
+        return self.log_prob_and_grad(out, x)[0]
 
     def log_prob_and_grad(self, out: Array, x: Array) -> tuple[Array, Array]:
-        """ln p(x|z) and its gradient x - sigmoid(l), shape (n, pixels)."""
-        e = onp.exp(-onp.abs(out))
-        log_p = self._log_prob(out, x, e)
-        g = onp.where(out > 0, onp.float32(1), e)
-        e += 1
-        g /= e
-        return log_p, onp.subtract(x, g, out=g)
+        r"""ln p(x|z) and its gradient x - sigmoid(l), shape (n, pixels), from one tanh.
 
-    @staticmethod
-    def _log_prob(out: Array, x: Array, e: Array) -> Array:
-        """With e = e^-|l|, ln(1 + e^l) = max(l, 0) + ln(1 + e), and 1 < 1 + e <= 2."""
-        linear = onp.einsum("np,np->n", onp.broadcast_to(x, out.shape), out)
-        return linear - onp.maximum(out, 0).sum(axis=1) - _log_of_product(1 + e)
+        With $t = \tanh(l/2)$: $\sigma(l) = \tfrac12(1 + t)$ and $\ln p = \sum_i (x_i - \tfrac12)
+        l_i - \tfrac12 |l_i| + \ln \tfrac12(1 + |t_i|)$, whose last factors are in [1/2, 1].
+        """
+        half = onp.multiply(out, 0.5)
+        t = onp.tanh(half)
+        centred = onp.subtract(x, 0.5, dtype=out.dtype)
+        log_p = onp.einsum("np,np->n", onp.broadcast_to(centred, out.shape), out)
+        log_p -= onp.einsum("np->n", onp.abs(half, out=half))
+        factors = onp.abs(t, out=half)
+        factors += 1
+        factors *= 0.5
+        log_p += _log_of_product(factors)
+        t *= 0.5
+        return log_p, onp.subtract(centred, t, out=t)
 
     def mean(self, out: Array) -> Array:
         """E[x|z] = sigmoid(l), shape (n, pixels)."""
@@ -122,7 +126,7 @@ class LogitNormal:
 
 
 def _log_of_product(factors: Array) -> Array:
-    """sum ln over axis 1 of factors in [1, 2]: eight of them, at most 2^8, share one logarithm."""
+    """sum ln over axis 1 of factors in [1/2, 1]: eight, at least 2^-8, share one logarithm."""
     for _ in range(3):
         half, odd = divmod(factors.shape[1], 2)
         rest = factors[:, 2 * half :]
@@ -248,9 +252,18 @@ class ConditionalNICE(Bijection):
         r"""Back through a layer, with G = dF/dz_k Q_k: e = (G_B V^T) (1 - h^2) is dF/d(b_k), then
         dF/dW = z_A^T e, dF/dV = h^T G_B and G_A <- G_A + e W^T.
         """
+        return self.sweep(params, z0)[:3]
+
+    def sweep(
+        self, params: dict, z0: Array, s0: Array | None = None
+    ) -> tuple[Array, Array, Pullback, Array | None]:
+        r"""`forward_with_pullback`, and the score s_K if s_0 is given: J has ones on its diagonal,
+        so s_A <- s_A - W ((1 - h^2) (V s_B)), s_B stays, and Q permutes both.
+        """
         self._check(params, z0, "z0")
         W, V, b = params["W"], params["V"], params["b"]
         split, H, A, z = self.split, [], [], z0.copy()
+        score = None if s0 is None else s0.copy()
         for k, order in enumerate(self.orders):
             A.append(z[:, :split])
             h = A[k] @ W[k]
@@ -258,6 +271,11 @@ class ConditionalNICE(Bijection):
             H.append(onp.tanh(h, out=h))
             z[:, split:] += h @ V[k]
             z = z[:, order]
+            if score is not None:
+                e = score[:, split:] @ V[k].T
+                e *= 1 - h * h
+                score[:, :split] -= e @ W[k].T
+                score = score[:, order]
 
         def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
             g = {name: onp.empty_like(params[name]) for name in self.shapes}
@@ -273,7 +291,7 @@ class ConditionalNICE(Bijection):
                 G[:, :split] += e @ W[k].T
             return g, G
 
-        return z, onp.zeros_like(z0[:, 0]), pullback
+        return z, onp.zeros_like(z0[:, 0]), pullback, score
 
     def _check(self, params: dict, z: Array, name: str) -> None:
         check_points(z, self.dim, name)
@@ -293,6 +311,13 @@ class ConditionalNICE(Bijection):
 
     def __repr__(self) -> str:
         return f"ConditionalNICE({self.dim}, length={self.length}, hidden={self.shapes['b'][1]})"
+
+
+@forward_with_score.register
+def _(
+    f: ConditionalNICE, params: dict, z0: Array, s0: Array
+) -> tuple[Array, Array, Pullback, Array]:
+    return f.sweep(params, z0, s0)
 
 
 class InferenceNetwork:
@@ -378,7 +403,8 @@ class InferenceNetwork:
         """The way back of `flow_params`: the gradients of the output, (n, ...), and of `shared`."""
         leaves = {name: g for part in g_flow_params for name, g in part.items()}
         n = len(leaves["mean"])
-        g_out = onp.concatenate([leaves.pop(name).reshape(n, -1) for name in self.shapes], axis=1)
+        rows = [onp.moveaxis(leaves.pop(name), 0, -1).reshape(-1, n) for name in self.shapes]
+        g_out = onp.concatenate(rows).T
         g_out *= self.scale.astype(g_out.dtype)
         return g_out, leaves
 
@@ -452,6 +478,8 @@ class AmortisedFreeEnergy:
     batch : images a step. annealing : step -> beta_t, None for 1. seed : of the epochs' orders.
     draw : (rows of x, rng) -> (batch, pixels), if x is grey and its binary pixels are to be drawn
         anew at each meeting; rng depends on `seed` and the step alone. None takes x as it is.
+    path_gradient : leave out the term of the gradient whose mean is 0, as in `FreeEnergy`; the
+        network then meets the score of q(z|x) at z_K, which the sweep gathers on its way.
 
     Errors: ValueError on shapes or values of x that the model does not take.
 
@@ -474,6 +502,7 @@ class AmortisedFreeEnergy:
         annealing: Callable[[int], float] | None = None,
         seed: int = 0,
         draw: Callable[[Array, onp.random.Generator], Array] | None = None,
+        path_gradient: bool = False,
     ) -> None:
         if draw is None:
             _check_x(model, network, x)
@@ -482,6 +511,7 @@ class AmortisedFreeEnergy:
             raise ValueError(f"batch: expected at most the {len(x)} rows of x, got {batch}")
         self.model, self.network, self.x = model, network, x
         self.annealing, self.seed, self.draw = annealing, seed, draw
+        self.path_gradient = path_gradient
         self._epoch, self._order = None, None
         if draw is not None:
             _check_x(model, network, self.minibatch(0))
@@ -498,24 +528,37 @@ class AmortisedFreeEnergy:
         return self.draw(x, onp.random.default_rng([self.seed, 1, step]))
 
     def value_and_grad(
-        self, params: Params, rng: onp.random.Generator, step: int
+        self, params: Params, rng: onp.random.Generator, step: int, out: Params | None = None
     ) -> tuple[float, Params]:
-        """F at beta = 1 and the gradient of F^beta; FloatingPointError names a bad term."""
+        """F at beta = 1 and the gradient of F^beta, written into `out` where that is given.
+
+        FloatingPointError names a bad term.
+        """
         network, beta = self.network, 1.0 if self.annealing is None else self.annealing(step)
         dtype = params["model"]["W0"].dtype.type
-        x, n = self.minibatch(step).astype(dtype), self.batch
+        x, n = self.minibatch(step).astype(dtype, order="F"), self.batch
         z0 = network.base.sample(n, rng, dtype)
 
-        out, encoder_back = network.encoder.with_pullback(params["network"], x, x_is_data=True)
-        flow_params = network.flow_params(out, params["flow"])
+        to = {"model": None, "network": None} if out is None else out
+        outputs, encoder_back = network.encoder.with_pullback(
+            params["network"], x, x_is_data=True, out=to["network"]
+        )
+        flow_params = network.flow_params(outputs, params["flow"])
         try:
-            zK, log_det, flow_back = network.bijection.forward_with_pullback(flow_params, z0)
+            if self.path_gradient:
+                zK, log_det, flow_back, sK = forward_with_score(
+                    network.bijection, flow_params, z0, base_score(network.base, z0)
+                )
+            else:
+                zK, log_det, flow_back = network.bijection.forward_with_pullback(flow_params, z0)
             check_finite(zK, "z_K")
         except ValueError as error:
             if "finite" not in str(error):
                 raise
             raise FloatingPointError(f"step {step}: expected a finite z_K, got: {error}") from None
-        decoded, decoder_back = self.model.decoder.with_pullback(params["model"], zK)
+        decoded, decoder_back = self.model.decoder.with_pullback(
+            params["model"], zK, out=to["model"]
+        )
         log_p_x, g_decoded = self.model.likelihood.log_prob_and_grad(decoded, x)
         terms = {
             "ln q_0": network.base.log_prob(z0),
@@ -533,7 +576,10 @@ class AmortisedFreeEnergy:
         g_decoded *= -beta / n
         g_model, g_zK = decoder_back(g_decoded)
         g_zK += zK * dtype(beta / n)
-        g_flow_params, _ = flow_back(g_zK, onp.full(n, -1 / n, dtype))
+        g_log_det = onp.full(n, 0 if self.path_gradient else -1 / n, dtype)
+        if self.path_gradient:
+            g_zK += sK / n
+        g_flow_params, _ = flow_back(g_zK, g_log_det)
         g_out, g_shared = network.gather(g_flow_params)
         g_network, _ = encoder_back(g_out)
         return value, {"model": g_model, "network": g_network, "flow": g_shared}

@@ -418,9 +418,15 @@ class Chain(Bijection):
         return z, log_det
 
     def forward_with_pullback(self, params: list, z0: Array) -> tuple[Array, Array, Pullback]:
+        return self.sweep(params, z0, lambda f, p, z: f.forward_with_pullback(p, z))
+
+    def sweep(
+        self, params: list, z0: Array, step: Callable[..., tuple[Array, Array, Pullback]]
+    ) -> tuple[Array, Array, Pullback]:
+        """Call step(map, its params, z) map after map, and compose the pullbacks."""
         z, log_det, pullbacks = z0, 0.0, []
         for f, p in self._paired(params):
-            z, term, pullback = f.forward_with_pullback(p, z)
+            z, term, pullback = step(f, p, z)
             log_det = log_det + term
             pullbacks.append(pullback)
 

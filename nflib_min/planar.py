@@ -234,27 +234,28 @@ class Planar(Bijection):
     def forward_and_log_det(self, params: dict, z0: Array) -> tuple[Array, Array]:
         if is_traced((params, z0)):
             return call_written(self, self.formula, params, z0)
-        per_row = self._check(params, z0)
+        per_row = self.check(params, z0)
         return sweeps.planar_forward(self.fast_m, params, z0, per_row)
 
     def forward(self, params: dict, z0: Array) -> Array:
         if is_traced((params, z0)):
             return self.forward_and_log_det(params, z0)[0]
-        per_row = self._check(params, z0)
+        per_row = self.check(params, z0)
         return sweeps.planar_forward(self.fast_m, params, z0, per_row, log_det=False)[0]
 
     def forward_with_pullback(self, params: dict, z0: Array) -> tuple[Array, Array, Pullback]:
-        per_row = self._check(params, z0)
+        per_row = self.check(params, z0)
         sweep = sweeps.planar_per_row if per_row else sweeps.planar
-        return sweep(self.fast_m, params, z0)
+        return sweep(self.fast_m, params, z0)[:3]
 
-    def _check(self, params: dict, z: Array, name: str = "z0") -> bool:
+    def check(self, params: dict, z: Array, name: str = "z0") -> bool:
+        """True for one set of parameters per row; ValueError on what the map does not take."""
         check_points(z, self.dim, name)
         return check_params(self, params, self.shapes, len(z))
 
     def formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
         """The plain layers, one after the other: what the fast sweep must agree with."""
-        self._check(params, z0)
+        self.check(params, z0)
         u_hat, c, c_plus_1 = constrain(params["u"], params["w"], self.m)
         z, log_det = z0, 0.0
         for k in range(self.length):
@@ -265,7 +266,7 @@ class Planar(Bijection):
         return z, log_det
 
     def inverse_and_log_det(self, params: dict, zK: Array) -> tuple[Array, Array]:
-        self._check(params, zK, "zK")
+        self.check(params, zK, "zK")
         u_hat, c, c_plus_1 = constrain(params["u"], params["w"], self.m)
         z, log_det = zK, 0.0
         for k in reversed(range(self.length)):

@@ -8,7 +8,7 @@ from nflib_min._validate import Array, check_dim, check_params, check_points, is
 from nflib_min.bijections import Bijection, Pullback, call_written
 
 
-def radial_layer(z_ref: Array, alpha: Array, beta: Array, z: Array) -> tuple[Array, Array]:
+def radiallayer(z_ref: Array, alpha: Array, beta: Array, z: Array) -> tuple[Array, Array]:
     r"""One radial map and its log-determinant, straight from the paper.
 
     $f(z) = z + \beta h(\alpha, r)(z - z_\text{ref})$, $r = |z - z_\text{ref}|$,
@@ -23,7 +23,7 @@ def radial_layer(z_ref: Array, alpha: Array, beta: Array, z: Array) -> tuple[Arr
     -------
     f(z), shape (n, d), and ln|det|, shape (n,).
 
-    >>> z, log_det = radial_layer(onp.zeros(2), 1.0, 1.0, onp.array([[1.0, 0.0]]))
+    >>> z, log_det = radiallayer(onp.zeros(2), 1.0, 1.0, onp.array([[1.0, 0.0]]))
     >>> z, log_det.round(4)  # ln(1.5 * 1.25)
     (array([[1.5, 0. ]]), array([0.6286]))
 
@@ -93,7 +93,7 @@ class Radial(Bijection):
         check_params(self, params, self.shapes, len(z0))
         z, log_det = z0, 0.0
         for k in range(self.length):
-            z_ref, alpha, s = self._layer(params, k)
+            z_ref, alpha, s = self.layer(params, k)
             delta = z - z_ref  # (n, d)
             r = _norm(delta)
             grow = (r + s) / (r + alpha)
@@ -106,7 +106,7 @@ class Radial(Bijection):
         check_params(self, params, self.shapes, len(zK))
         z, log_det = zK, 0.0
         for k in reversed(range(self.length)):
-            z_ref, alpha, s = self._layer(params, k)
+            z_ref, alpha, s = self.layer(params, k)
             delta = z - z_ref
             R = _norm(delta)
             # r^2 + B r - alpha R = 0 with B = s - R, by the form of the root that cannot cancel
@@ -117,7 +117,7 @@ class Radial(Bijection):
             log_det = log_det - self._log_det(r, alpha, s)
         return z, log_det
 
-    def _layer(self, params: dict, k: int) -> tuple[Array, Array, Array]:
+    def layer(self, params: dict, k: int) -> tuple[Array, Array, Array]:
         """z_ref, alpha and s = alpha + beta_hat of layer k."""
         alpha = np.exp(params["log_alpha"][..., k])
         return params["z_ref"][..., k, :], alpha, softplus(params["beta"][..., k])

@@ -246,8 +246,14 @@ def planar(m: Callable, params: dict, z0: Array) -> tuple[Array, Array, Callable
     return z.T, log_det, pullback
 
 
-def planar_per_row(m: Callable, params: dict, z0: Array) -> tuple[Array, Array, Callable]:
-    """The same with one set of parameters a row, layer by layer: no products are shared there."""
+def planar_per_row(
+    m: Callable, params: dict, z0: Array, s0: Array | None = None
+) -> tuple[Array, Array, Callable, Array | None]:
+    r"""The same with one set of parameters a row, layer by layer: no products are shared there.
+
+    If the score s_0 at z_0 is given, the score at z_K comes last: by Sherman-Morrison,
+    s <- s + w_k (h'_k / det_k) (2 c_k h_k / det_k - u_k.s), as `scores.push_score` has it.
+    """
     u, w, b = (layers_first(params[name], True) for name in ("u", "w", "b"))  # (K, d, n), (K, n)
     u, c, c_plus_1, constrain_pullback = constrain(u, w, m)
     K, (n, d) = len(c), z0.shape
@@ -259,7 +265,15 @@ def planar_per_row(m: Callable, params: dict, z0: Array) -> tuple[Array, Array, 
         np.tanh(h, out=h)
         np.multiply(u[k], h, out=Z[k + 1])
         Z[k + 1] += Z[k]
-    det = determinant(H, c, c_plus_1)
+    det, sK = determinant(H, c, c_plus_1), None
+    if s0 is not None:
+        sK = np.array(s0.T, H.dtype, order="C")
+        bend, slope = 2 * c * H / det, (1 - H * H) / det
+        for k in range(K):
+            along_w = bend[k] - _dot_rows(u[k], sK, out=None)
+            along_w *= slope[k]
+            sK += w[k] * along_w
+        sK = sK.T
 
     def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
         S, l_det = 1 - H * H, g_log_det / det
@@ -274,7 +288,7 @@ def planar_per_row(m: Callable, params: dict, z0: Array) -> tuple[Array, Array, 
         g_w += Z[:-1] * E[:, None]
         return {name: np.moveaxis(g, -1, 0) for name, g in (("u", g_u), ("w", g_w), ("b", E))}, G.T
 
-    return Z[K].T.copy(order="K"), np.log(det).sum(axis=0), pullback
+    return Z[K].T.copy(order="K"), np.log(det).sum(axis=0), pullback, sK
 
 
 def _dot_rows(v: Array, z: Array, out: Array | None) -> Array:

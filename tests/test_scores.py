@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nflib_min import Bijection, Flow, StandardNormal, Uniform
-from nflib_min.scores import base_score, push_score
+from nflib_min.scores import base_score, forward_with_score, push_score
+from nflib_min.training import leaves
 from tests.laws import APPROXIMATE, BIJECTIONS, cast, dims, params_for, points, repeat_rows, seeds
 
 
@@ -43,6 +44,29 @@ def test_a_written_recursion_is_the_general_one(name):
     general = push_score.dispatch(Bijection)(f, params, z0, s0)
     for own, by_solve in zip(push_score(f, params, z0, s0), general, strict=True):
         np.testing.assert_allclose(own, by_solve, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+@pytest.mark.parametrize("name", BIJECTIONS)
+def test_one_sweep_gives_the_pullback_and_the_score(name, per_row):
+    """`forward_with_score` is `forward_with_pullback` and `push_score` in one."""
+    rng = np.random.default_rng(3)
+    f = BIJECTIONS[name](3, 4)
+    params, z0 = params_for(f, rng, 0.4), points(f, rng, 5)
+    if per_row:
+        if name not in PER_ROW:
+            return
+        params = repeat_rows(params, 5)
+    s0, g, g_log_det = rng.standard_normal(z0.shape), rng.standard_normal(z0.shape), z0[:, 0].copy()
+    zK, log_det, pullback, sK = forward_with_score(f, params, z0, s0)
+    expected = f.forward_with_pullback(params, z0)
+    np.testing.assert_allclose(zK, expected[0], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(log_det, expected[1], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(sK, push_score(f, params, z0, s0)[1], rtol=1e-9, atol=1e-9)
+    for got, want in zip(
+        leaves(pullback(g.copy(), g_log_det)), leaves(expected[2](g.copy(), g_log_det)), strict=True
+    ):
+        np.testing.assert_allclose(got[1], want[1], rtol=1e-9, atol=1e-9)
 
 
 PER_ROW = ["Affine", "LowerAffine", "Planar", "Radial", "Coupling, additive", "Coupling, affine"]
