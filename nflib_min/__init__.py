@@ -1,6 +1,14 @@
 """Normalizing flows for variational inference: the paper's mathematics, one equation a function."""
 
-from nflib_min.bijections import Affine, Bijection, Chain, Inverse, LowerAffine, Orthogonal, Permute
+from nflib_min.bijections import (
+    Affine,
+    Bijection,
+    Chain,
+    Inverse,
+    Orthogonal,
+    Permute,
+    TriangularAffine,
+)
 from nflib_min.coupling import Coupling, nice, real_nvp
 from nflib_min.distributions import StandardNormal, Uniform
 from nflib_min.flow import Flow
@@ -22,13 +30,13 @@ __all__ = [
     "Coupling",
     "Flow",
     "Inverse",
-    "LowerAffine",
     "Orthogonal",
     "Permute",
     "Planar",
     "Posterior",
     "Radial",
     "StandardNormal",
+    "TriangularAffine",
     "Uniform",
     "eight_schools",
     "fit_posterior",

@@ -1,4 +1,4 @@
-r"""Amortised inference: a deep latent Gaussian model, and a network that gives x its own flow.
+r"""Amortized inference: a deep latent Gaussian model, and a network that gives x its own flow.
 
 x is always observed data, (n, pixels); z is latent, (n, d). The parameters of everything are one
 dict: "model" (theta: the decoder), "network" (phi: the inference network) and "flow" (the part of
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import autograd.numpy as np
 import numpy as onp
 
-from nflib_min._validate import (
+from nflib_min._arrays import (
     Array,
     Params,
     check_dim,
@@ -203,10 +203,10 @@ class ConditionalNICE(Bijection):
     >>> zK.shape, log_det
     ((3, 4), array([0., 0., 0.]))
 
-    Source: Rezende & Mohamed (2015), eqs. (16)-(17), with amortised b; Dinh et al., NICE (2014).
+    Source: Rezende & Mohamed (2015), eqs. (16)-(17), with amortized b; Dinh et al., NICE (2014).
     """
 
-    amortised = ("b",)
+    amortized = ("b",)
 
     def __init__(self, dim: int, length: int, rng: onp.random.Generator, hidden: int = 40) -> None:
         self.dim, self.length = check_dim(dim, least=2), check_dim(length, "length")
@@ -332,7 +332,7 @@ class InferenceNetwork:
     ----------
     pixels, dim : sizes of x and z. hidden : sizes of the network's rectified layers.
     flow : a bijection with `shapes` (Planar, Radial, ConditionalNICE), or None for q_0 alone.
-    amortised : True if the network gives the flow's parameters (of a ConditionalNICE its b);
+    amortized : True if the network gives the flow's parameters (of a ConditionalNICE its b);
         False if all x share them, params["flow"].
 
     >>> from nflib_min import Planar
@@ -349,7 +349,7 @@ class InferenceNetwork:
         dim: int,
         flow: Bijection | None = None,
         hidden: tuple[int, ...] = (400,),
-        amortised: bool = True,
+        amortized: bool = True,
     ) -> None:
         self.pixels, self.dim = check_dim(pixels, "pixels"), check_dim(dim)
         if flow is not None and flow.dim != dim:
@@ -357,10 +357,10 @@ class InferenceNetwork:
         self.flow, self.base = flow, StandardNormal(dim)
         self.bijection = Chain([Affine(dim)] if flow is None else [Affine(dim), flow])
         shapes = {} if flow is None else flow.shapes
-        given = getattr(flow, "amortised", tuple(shapes)) if amortised else ()
-        self.amortised = tuple(name for name in shapes if name in given)
+        given = getattr(flow, "amortized", tuple(shapes)) if amortized else ()
+        self.amortized = tuple(name for name in shapes if name in given)
         self.shapes = {"mean": (dim,), "log_scale": (dim,)}
-        self.shapes |= {name: shapes[name] for name in self.amortised}
+        self.shapes |= {name: shapes[name] for name in self.amortized}
         sizes = [math.prod(shape) for shape in self.shapes.values()]
         self.cuts, self.outputs = onp.cumsum(sizes)[:-1], sum(sizes)
         self.scale = onp.ones(self.outputs)  # of the outputs, before they are cut
@@ -379,9 +379,9 @@ class InferenceNetwork:
             if "w" in start:
                 start["w"] = start["w"] / math.sqrt(self.dim)
         zeros = [onp.zeros(2 * self.dim)]
-        bias = zeros + [start[name].ravel() for name in self.amortised]
+        bias = zeros + [start[name].ravel() for name in self.amortized]
         phi[f"b{self.encoder.depth - 1}"] = onp.concatenate(bias) / self.scale
-        return phi, {name: start[name] for name in start if name not in self.amortised}
+        return phi, {name: start[name] for name in start if name not in self.amortized}
 
     def flow_params(self, out: Array, shared: dict) -> list:
         """The parameters of `bijection`, one set a row, cut from the network's output (n, ...)."""
@@ -446,7 +446,7 @@ def free_energy(
     r"""$F(x)$ of every row of x, from one draw z_0 a row, shape (n,), in nats.
 
     $F(x) = E_{q_0}[\ln q_0(z_0)] - \beta E[\ln p(x, z_K)] - E[\sum_k \ln|1 + u_k^\top\psi_k|]$,
-    where q_0 is at z_0 and p at z_K. Its mean is what training minimises.
+    where q_0 is at z_0 and p at z_K. Its mean is what training minimizes.
 
     Parameters
     ----------
@@ -465,8 +465,8 @@ def free_energy(
     return network.base.log_prob(z0) - beta * model.log_joint(params["model"], x, zK) - log_det
 
 
-class AmortisedFreeEnergy:
-    r"""The loss that `fit` minimises: the mean of F(x) over a minibatch, one z_0 a row.
+class AmortizedFreeEnergy:
+    r"""The loss that `fit` minimizes: the mean of F(x) over a minibatch, one z_0 a row.
 
     Every epoch runs through x once in an order of its own, which depends on `seed` and the step
     alone, so that a resumed training meets the same minibatches. What is left over when n is not
@@ -484,7 +484,7 @@ class AmortisedFreeEnergy:
     Errors: ValueError on shapes or values of x that the model does not take.
 
     >>> model = DeepLatentGaussianModel(2, 4, hidden=(8,))
-    >>> loss = AmortisedFreeEnergy(model, InferenceNetwork(4, 2, hidden=(8,)), onp.eye(4), batch=2)
+    >>> loss = AmortizedFreeEnergy(model, InferenceNetwork(4, 2, hidden=(8,)), onp.eye(4), batch=2)
     >>> params = init(model, loss.network, onp.random.default_rng(0))
     >>> value, gradient = loss.value_and_grad(params, onp.random.default_rng(0), step=0)
     >>> [*gradient]

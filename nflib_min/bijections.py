@@ -13,7 +13,7 @@ from autograd.builtins import tuple as traced_tuple
 from autograd.core import make_vjp
 from autograd.extend import defvjp_argnums, primitive
 
-from nflib_min._validate import (
+from nflib_min._arrays import (
     Array,
     Params,
     check_dim,
@@ -201,7 +201,7 @@ class Affine(Bijection):
         return f"Affine({self.dim})"
 
 
-class LowerAffine(Bijection):
+class TriangularAffine(Bijection):
     r"""A shift and a lower triangular matrix: a full-rank Gaussian on a standard normal base.
 
     $z_K = \mu + L z_0, \quad L = \operatorname{diag}(e^{s}) + \text{strict lower part of } A,
@@ -211,12 +211,12 @@ class LowerAffine(Bijection):
     diagonal is used; or one set per row, (n, d), (n, d), (n, d, d).
     Errors: ValueError on dim < 1, wrong shapes, NaN or inf.
 
-    >>> f = LowerAffine(3)
+    >>> f = TriangularAffine(3)
     >>> zK, log_det = f.forward_and_log_det(f.init(onp.random.default_rng(0)), onp.ones((4, 3)))
     >>> zK.shape, log_det
     ((4, 3), array([0., 0., 0., 0.]))
 
-    Source: the reparameterised Gaussian of Rezende & Mohamed (2015), section 2, full covariance.
+    Source: the reparameterized Gaussian of Rezende & Mohamed (2015), section 2, full covariance.
     """
 
     def __init__(self, dim: int) -> None:
@@ -268,7 +268,7 @@ class LowerAffine(Bijection):
         return zK, log_det, pullback
 
     def __repr__(self) -> str:
-        return f"LowerAffine({self.dim})"
+        return f"TriangularAffine({self.dim})"
 
 
 class Permute(Bijection):

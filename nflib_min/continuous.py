@@ -10,7 +10,7 @@ import autograd.numpy as np
 import numpy as onp
 
 from nflib_min import sweeps
-from nflib_min._validate import (
+from nflib_min._arrays import (
     Array,
     check_dim,
     check_finite,

@@ -5,7 +5,7 @@ import math
 import autograd.numpy as np
 import numpy as onp
 
-from nflib_min._validate import Array, check_dim, check_points, untraced
+from nflib_min._arrays import Array, check_dim, check_points, untraced
 
 
 class StandardNormal:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nflib_min._validate import Array, Params, check_dim, untraced
+from nflib_min._arrays import Array, Params, check_dim, untraced
 from nflib_min.bijections import Bijection
 from nflib_min.distributions import StandardNormal, Uniform
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import autograd.numpy as np
 import numpy as onp
 
-from nflib_min._validate import Array, check_dim
+from nflib_min._arrays import Array, check_dim
 
 # the bend h of a layer, and its slope h'(a) as a function of the layer's own output h(a)
 ACTIVATIONS = {

@@ -1,4 +1,4 @@
-r"""What training minimises and what it is judged by: free energy, evidence bounds, divergences.
+r"""What training minimizes and what it is judged by: free energy, evidence bounds, divergences.
 
 Everything is in nats. Noise is drawn outside whatever is differentiated: a loss is a function of
 the parameters and of z_0 already drawn.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import autograd.numpy as np
 import numpy as onp
 
-from nflib_min._validate import Array, Params, check_dim, check_finite, untraced
+from nflib_min._arrays import Array, Params, check_dim, check_finite, untraced
 from nflib_min.flow import Flow, dtype_of
 from nflib_min.scores import base_score, push_score
 from nflib_min.targets import Target
@@ -71,7 +71,7 @@ def inverse_temperature(step: int, length: int = 10_000) -> float:
 
 
 class FreeEnergy:
-    r"""The loss that `fit` minimises: eq. (15), annealed by eq. (20), with its gradient.
+    r"""The loss that `fit` minimizes: eq. (15), annealed by eq. (20), with its gradient.
 
     The gradient goes through the flow by its pullback and through the target by its own gradient:
     with $F^\beta = \frac1n \sum_i [\ln q_0 - \beta \ln\tilde p(z_K) - \log\det]$, the pullback is
@@ -223,7 +223,7 @@ def import_arviz() -> object:
 
 
 def pareto_k(log_w: Array) -> tuple[float, Array]:
-    r"""Pareto k-hat of importance weights, and their smoothed logarithms, normalised, (n,).
+    r"""Pareto k-hat of importance weights, and their smoothed logarithms, normalized, (n,).
 
     The largest weights are fitted by a generalised Pareto law with shape k, whose moments of order
     1/k and above are infinite; their smoothed values replace them, and the weights sum to 1. Below
@@ -295,7 +295,7 @@ def kl_from_target(
     >>> kl_from_target(flow.init(None), flow, target, 10, onp.random.default_rng(0))
     (0.0, 0.0)
 
-    Source: the divergence that eq. (3) of Rezende & Mohamed (2015) does not minimise.
+    Source: the divergence that eq. (3) of Rezende & Mohamed (2015) does not minimize.
     """
     z = target.sample(n, rng)
     return _mean_and_error(target.log_prob(z) - flow.log_prob(params, z))

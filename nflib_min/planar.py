@@ -12,7 +12,7 @@ import numpy as onp
 from autograd.extend import defvjp, primitive
 
 from nflib_min import sweeps
-from nflib_min._validate import Array, check_dim, check_params, check_points, is_traced, untraced
+from nflib_min._arrays import Array, check_dim, check_params, check_points, is_traced, untraced
 from nflib_min.bijections import Bijection, Pullback, call_written
 
 NEWTON_STEPS = 100

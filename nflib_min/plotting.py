@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from nflib_min._validate import Array
+from nflib_min._arrays import Array
 from nflib_min.checks import grid
 
 BASE = "#0072B2"  # q_0

@@ -4,7 +4,7 @@ import autograd.numpy as np
 import numpy as onp
 
 from nflib_min import sweeps
-from nflib_min._validate import Array, check_dim, check_params, check_points, is_traced
+from nflib_min._arrays import Array, check_dim, check_params, check_points, is_traced
 from nflib_min.bijections import Bijection, Pullback, call_written
 
 

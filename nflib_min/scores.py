@@ -10,15 +10,15 @@ from functools import singledispatch
 import numpy as np
 
 from nflib_min import sweeps
-from nflib_min._validate import Array, Params
+from nflib_min._arrays import Array, Params
 from nflib_min.bijections import (
     Affine,
     Bijection,
     Chain,
-    LowerAffine,
     Orthogonal,
     Permute,
     Pullback,
+    TriangularAffine,
 )
 from nflib_min.coupling import Coupling
 from nflib_min.distributions import StandardNormal, Uniform
@@ -123,7 +123,7 @@ def _(f: Affine, params: dict, z0: Array, s0: Array) -> tuple[Array, Array]:
 
 
 @push_score.register
-def _(f: LowerAffine, params: dict, z0: Array, s0: Array) -> tuple[Array, Array]:
+def _(f: TriangularAffine, params: dict, z0: Array, s0: Array) -> tuple[Array, Array]:
     transposed = np.swapaxes(f.matrix(params), -1, -2)
     if transposed.ndim == 2:  # one solve for all points
         return f.forward(params, z0), np.linalg.solve(transposed, s0.T).T

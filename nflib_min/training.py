@@ -1,4 +1,4 @@
-r"""Minimise a loss over explicit parameters: Adam, with a trace, checkpoints and exact resume."""
+r"""Minimize a loss over explicit parameters: Adam, with a trace, checkpoints and exact resume."""
 
 import hashlib
 import inspect
@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from autograd import value_and_grad
 
-from nflib_min._validate import Array, Params, check_dim
+from nflib_min._arrays import Array, Params, check_dim
+from nflib_min._trees import leaves_in_order_of, tree_leaves, tree_unflatten
 
 FORMAT = "nflib_min checkpoint 2"
 CHUNK = 30_000  # parameters that Adam moves at a time: what it reads and writes stays in cache
@@ -73,7 +74,7 @@ def fit(
     checkpoint_every: int = 1000,
     progress: bool | None = None,
 ) -> Fit:
-    r"""Minimise by Adam, $\theta \leftarrow \theta - \eta_t \hat m / (\sqrt{\hat v} + 10^{-8})$.
+    r"""Minimize by Adam, $\theta \leftarrow \theta - \eta_t \hat m / (\sqrt{\hat v} + 10^{-8})$.
 
     Parameters
     ----------
@@ -162,31 +163,6 @@ def _by_autograd(loss: Callable) -> Callable:
     return gradient
 
 
-# ------------------------------------------------------------------------ one flat vector
-def leaves(tree: Params, path: str = "params") -> list[tuple[str, Array]]:
-    """(path, array) of every array in nested dicts, lists and tuples, in a fixed order.
-
-    >>> leaves({"b": np.zeros(1), "a": [np.zeros(2)]})
-    [("params['b']", array([0.])), ("params['a'][0]", array([0., 0.]))]
-    """
-    if isinstance(tree, dict):
-        items = [(f"{path}[{key!r}]", value) for key, value in tree.items()]
-    elif isinstance(tree, (list, tuple)):
-        items = [(f"{path}[{i}]", value) for i, value in enumerate(tree)]
-    else:
-        return [(path, tree)]
-    return [leaf for name, value in items for leaf in leaves(value, name)]
-
-
-def like(tree: Params, arrays: object) -> Params:
-    """The same nesting with the arrays taken, in the order of `leaves`, from an iterator."""
-    if isinstance(tree, dict):
-        return {key: like(value, arrays) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return type(tree)(like(value, arrays) for value in tree)
-    return next(arrays)
-
-
 def _aligned(size: int, dtype: np.dtype) -> Array:
     """An empty vector that starts at a cache line of 64 bytes: long ufuncs run a fifth faster."""
     spare = 64 // dtype.itemsize
@@ -200,7 +176,7 @@ class _State:
     `params` is the caller's nesting, made of views into the flat vector."""
 
     def __init__(self, params: Params, average: float | None = None) -> None:
-        named = leaves(params)
+        named = tree_leaves(params)
         kinds = {
             str(value.dtype) if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
             for _, value in named
@@ -216,7 +192,7 @@ class _State:
         for moment in moments:
             moment[:] = 0
         self.params, self.g_params = self.tree(self.flat), self.tree(self.g)
-        self.g_leaves = [part for _, part in leaves(self.g_params)]
+        self.g_leaves = [part for _, part in tree_leaves(self.g_params)]
         work = np.empty_like(self.flat[:CHUNK])
         arrays = (self.flat, self.g, *self.moments)
         self.chunks = [
@@ -231,13 +207,13 @@ class _State:
         """The nesting of the parameters, its arrays views into a flat vector."""
         sizes = [math.prod(shape) for _, shape in self.names]
         parts = np.split(flat, np.cumsum(sizes)[:-1])
-        return like(
+        return tree_unflatten(
             self.template, (p.reshape(s) for p, (_, s) in zip(parts, self.names, strict=True))
         )
 
     def update(self, value: float, g: Params, rate: float, clip: float) -> None:
         """One step of Adam with beta_1 = 0.9, beta_2 = 0.999, epsilon = 1e-8."""
-        for part, written in zip(self.g_leaves, _in_order(self.template, g), strict=True):
+        for part, written in zip(self.g_leaves, leaves_in_order_of(self.template, g), strict=True):
             if written is not part:  # a loss may have written its gradient where it belongs
                 part[...] = written
         g = self.g
@@ -285,7 +261,7 @@ class _State:
     def _refuse(self, value: float, g: Array) -> None:
         if not math.isfinite(value):
             raise FloatingPointError(f"step {self.step}: expected a finite loss, got {value}")
-        bad = [name for name, part in leaves(self.tree(g)) if not np.isfinite(part).all()]
+        bad = [name for name, part in tree_leaves(self.tree(g)) if not np.isfinite(part).all()]
         raise FloatingPointError(
             f"step {self.step}: expected finite gradients, got NaN or inf in those of "
             f"{', '.join(bad) or 'a norm too large for its dtype'}"
@@ -369,15 +345,6 @@ class _State:
         self.best, self.best_loss, self.step = arrays["best"], header["best_loss"], header["step"]
         self.losses, self.norms = arrays["losses"].tolist(), arrays["norms"].tolist()
         self.mean = arrays.get("mean")
-
-
-def _in_order(template: Params, g: Params) -> list[Array]:
-    """The arrays of a gradient in the order of the parameters, whatever the order of its keys."""
-    if isinstance(template, dict):
-        return [leaf for key in template for leaf in _in_order(template[key], g[key])]
-    if isinstance(template, (list, tuple)):
-        return [leaf for part, of in zip(template, g, strict=True) for leaf in _in_order(part, of)]
-    return [g]
 
 
 def _digest(arrays: dict[str, Array]) -> str:

@@ -70,7 +70,7 @@ plotting.show(fig, alt=alt, caption=caption)
 #
 # 1. write the ELBO in three forms, and say by how many nats it misses $\ln p(x)$;
 # 2. tell a healthy negative loss from a bug, and a finished run from one that is stuck;
-# 3. say what independent Gaussians cannot represent, what that costs, and why neither more samples nor a better optimiser buys it back.
+# 3. say what independent Gaussians cannot represent, what that costs, and why neither more samples nor a better optimizer buys it back.
 #
 # You need: expectations, Gaussian densities, a little NumPy. Time: 50 minutes, exercises included.
 #
@@ -84,7 +84,7 @@ plotting.show(fig, alt=alt, caption=caption)
 # | $z$ | what is not: the latent variables | rows of an array (n, d) |
 # | $p(z)$, $p(x \mid z)$ | prior, likelihood | `model.log_prior`, `model.log_likelihood` |
 # | $p(x, z) = p(x \mid z)\,p(z)$ | joint density | `model.log_density` |
-# | $p(x) = Z$ | evidence, the normaliser of the joint | `model.log_normalizer` |
+# | $p(x) = Z$ | evidence, the normalizer of the joint | `model.log_normalizer` |
 # | $p(z \mid x) = p(x, z)/p(x)$ | posterior | `model.posterior` |
 # | $q(z)$ | our approximation; the paper writes $q_\phi(z \mid x)$ | `Flow.log_prob` |
 # | $F(x) = -\mathrm{ELBO}$ | free energy, the loss | `objectives.free_energy` |
@@ -126,7 +126,7 @@ terms = {"prior $p(z)$": model.log_prior, r"likelihood $p(x \mid z)$": model.log
 terms[r"posterior $p(z \mid x)$"] = posterior.log_prob
 for ax, (title, log_p) in zip(axes, terms.items(), strict=True):
     plotting.density(ax, log_p, (-3.0, 3.0), title=title)
-alt = """A round prior, a diagonal ridge of likelihood, and their normalised product, equal axes. \
+alt = """A round prior, a diagonal ridge of likelihood, and their normalized product, equal axes. \
 The posterior is an ellipse that leans along the ridge."""
 caption = "The reading tells the sum: a ridge. On it, if one part is not to blame, the other is."
 plotting.show(fig, alt=alt, caption=caption)
@@ -134,7 +134,7 @@ plotting.show(fig, alt=alt, caption=caption)
 # %% [markdown]
 # So the answer to the prediction is no. Knowing the sum ties the two errors together: each has variance $5/9$, their covariance is $-4/9$, and so the correlation is $-0.8$.
 #
-# **The evidence is the average of the likelihood over the prior. It is one number, it normalises the posterior, and beyond a few dimensions neither a grid nor, as a rule, a formula will give it.**
+# **The evidence is the average of the likelihood over the prior. It is one number, it normalizes the posterior, and beyond a few dimensions neither a grid nor, as a rule, a formula will give it.**
 #
 # ## Why is there a bound at all?
 #
@@ -160,7 +160,7 @@ plotting.show(fig, alt=alt, caption=caption)
 # $$
 #
 # - $D_{\mathrm{KL}}[q \Vert p] = \mathbb{E}_q[\ln q - \ln p]$: the divergence of $q$ from the *prior*, the price of moving away from it;
-# - $\mathbb{E}_q[\ln p_\theta(x \mid z)]$: how well draws of $q$ explain $x$. What is averaged is the log of the conditional density $p_\theta(x \mid z)$, its normaliser included;
+# - $\mathbb{E}_q[\ln p_\theta(x \mid z)]$: how well draws of $q$ explain $x$. What is averaged is the log of the conditional density $p_\theta(x \mid z)$, its normalizer included;
 # - $F(x)$: the free energy. $-F(x)$ is the ELBO.
 #
 # Below is the histogram of $\ln w$ for the wide $q$ of the first figure. The flow ([flow.py](../nflib_min/flow.py)) draws from $q$; `log_weights` ([objectives.py](../nflib_min/objectives.py)) returns $\ln w$.
@@ -208,7 +208,7 @@ plotting.show(fig, alt=alt, caption=caption)
 #
 # > **Predict.** Pick a mean and a covariance at random for $q$. By how much can ELBO + KL differ from $\ln p(x)$?
 #
-# Two checks follow. The first takes [(3)](#eq-3) with Gaussian formulas for its two terms, neither of which knows the posterior, and adds the divergence from the posterior. The second is brute force: three integrals on a grid, for the clock and for a density without closed forms. That one is $U_1$, the first test energy of the paper's Table 1: $\tilde p(z) = e^{-U_1(z)}$ is a ring broken into two arcs. It plays the part of $p(x, z)$, and its integral $Z$ the part of $p(x)$. `kl_by_quadrature` ([checks.py](../nflib_min/checks.py)) computes $\int q\,(\ln q - \ln p)$; given a $p$ without its normaliser, the result is $F$.
+# Two checks follow. The first takes [(3)](#eq-3) with Gaussian formulas for its two terms, neither of which knows the posterior, and adds the divergence from the posterior. The second is brute force: three integrals on a grid, for the clock and for a density without closed forms. That one is $U_1$, the first test energy of the paper's Table 1: $\tilde p(z) = e^{-U_1(z)}$ is a ring broken into two arcs. It plays the part of $p(x, z)$, and its integral $Z$ the part of $p(x)$. `kl_by_quadrature` ([checks.py](../nflib_min/checks.py)) computes $\int q\,(\ln q - \ln p)$; given a $p$ without its normalizer, the result is $F$.
 
 # %%
 def kl_gaussians(m, S, mean, covariance):  # KL[N(m, S) || N(mean, covariance)]
@@ -246,7 +246,7 @@ for target, log_posterior in ((model, posterior.log_prob), (u1, u1.log_prob)):
 #
 # ## Is a negative loss a bug?
 #
-# Optimisers minimise, so programs work with $F = -\mathrm{ELBO}$. Turn [(N1)](#eq-N1) round, and its floor is there to read: $F(x) = D_{\mathrm{KL}} - \ln p(x) \ge -\ln p(x)$.
+# Optimizers minimize, so programs work with $F = -\mathrm{ELBO}$. Turn [(N1)](#eq-N1) round, and its floor is there to read: $F(x) = D_{\mathrm{KL}} - \ln p(x) \ge -\ln p(x)$.
 #
 # > **Predict.** Measure the clock's gain in minutes a day instead of seconds. What happens to the posterior, and what to the lowest loss that can be reached?
 
@@ -378,13 +378,13 @@ tilt = onp.sum(weight * u1.log_density_and_grad(zK)[1][:, 1] * z0[:, 0])  # -dF/
 assert abs(tilt) < 1e-4
 
 # %% [markdown]
-# The best independent Gaussian sits on one arc (either will do) and misses 0.9024 nats. The answer to the prediction, $\ln 2$, is most of that: where $q$ lives, $p$ is half of the density of its arc alone, so even a perfect fit of one arc costs $\ln 2 \approx 0.693$. The remaining $0.209$ is the arc's bend. The centred one, with 3.2013 nats, is a stationary point too: its gradient is zero, and in fact it is a local minimum, so an optimiser that starts there stays there. Nor does a full matrix help the better one: the derivative of $F$ with respect to a tilt is zero by symmetry.
+# The best independent Gaussian sits on one arc (either will do) and misses 0.9024 nats. The answer to the prediction, $\ln 2$, is most of that: where $q$ lives, $p$ is half of the density of its arc alone, so even a perfect fit of one arc costs $\ln 2 \approx 0.693$. The remaining $0.209$ is the arc's bend. The centred one, with 3.2013 nats, is a stationary point too: its gradient is zero, and in fact it is a local minimum, so an optimizer that starts there stays there. Nor does a full matrix help the better one: the derivative of $F$ with respect to a tilt is zero by symmetry.
 #
 # **On two equal modes the best independent Gaussian keeps one: $\ln 2$ nats for the lost mode, plus what the bend costs. A poor start can end in a local minimum that costs far more, and the loss curve does not say so.**
 #
 # ## What if the divergence is turned round?
 #
-# > **Predict.** Raising the ELBO lowers $D_{\mathrm{KL}}[q \Vert p]$. If we could minimise $D_{\mathrm{KL}}[p \Vert q]$ instead, would $q$ still sit on one arc?
+# > **Predict.** Raising the ELBO lowers $D_{\mathrm{KL}}[q \Vert p]$. If we could minimize $D_{\mathrm{KL}}[p \Vert q]$ instead, would $q$ still sit on one arc?
 #
 # $D_{\mathrm{KL}}[q \Vert p] = \mathbb{E}_q[\ln q - \ln p]$ asks only where $q$ is: a draw of $q$ where $p$ is tiny is punished, a region that $q$ never visits is not. This direction is called *reverse*, and it is the one the ELBO gives us. The *forward* $D_{\mathrm{KL}}[p \Vert q] = \mathbb{E}_p[\ln p - \ln q]$ asks where $p$ is. It needs draws from $p$, which is why variational inference has to do without; $U_1$ has a sampler, so here we may look. For independent Gaussians its minimum has the means and variances of $p$ itself.
 
@@ -423,7 +423,7 @@ plotting.show(fig, alt=alt, caption=caption)
 # %% [markdown]
 # The two directions fail in opposite ways. The reverse optimum is too narrow or loses a mode; measured by the forward divergence, the one-arc $q$ costs over 25 nats, because it all but rules out half of the truth. The forward optimum covers everything and puts mass where there is none, into the hole of the ring. On the clock both optima cost the same 0.511 nats, each in its own direction.
 #
-# **Reverse KL, the one the ELBO minimises, prefers a $q$ inside $p$: overconfident, blind to modes it never visits. Forward KL prefers a $q$ over all of $p$. Neither makes the family richer.**
+# **Reverse KL, the one the ELBO minimizes, prefers a $q$ inside $p$: overconfident, blind to modes it never visits. Forward KL prefers a $q$ over all of $p$. Neither makes the family richer.**
 #
 # ## Which way does the gradient come?
 #
@@ -442,7 +442,7 @@ plotting.show(fig, alt=alt, caption=caption)
 # $$
 #
 # - [(N3)](#eq-N3), the *score-function* estimator: $\nabla_\phi \ln q_\phi$ is the score. The weight only multiplies it, so $p$ need not be differentiable, and $z$ may even be discrete;
-# - [(N4)](#eq-N4), the *reparameterised* (pathwise) estimator: the randomness is moved to $z_0$, which has no parameters, and the gradient of $\ln p(x, z)$ tells each draw which way to go. The paper calls it stochastic backpropagation.
+# - [(N4)](#eq-N4), the *reparameterized* (pathwise) estimator: the randomness is moved to $z_0$, which has no parameters, and the gradient of $\ln p(x, z)$ tells each draw which way to go. The paper calls it stochastic backpropagation.
 #
 # > **Predict.** Both are unbiased. For one draw of $z$, which varies more, and roughly by what factor?
 #
@@ -464,14 +464,14 @@ assert abs(grad(elbo_gaussian)(q["mean"], onp.eye(2) / 5)[0] - 8) < 1e-8
 assert abs(pathwise.var() / 8.2 - 1) < 0.02  # (5^2 + 4^2) / 5, from the precision matrix
 assert 8 * pathwise.var() < calmed.var() < score.var() / 3
 assert 70 < score.var() / pathwise.var() < 90
-print(f"variance: score function {score.var():.0f}, reparameterised {pathwise.var():.1f}")
+print(f"variance: score function {score.var():.0f}, reparameterized {pathwise.var():.1f}")
 
 # %%
 fig, ((left, right),) = plotting.panels(1, 2, size=3.4)
 n = onp.arange(1, 5001)
 for g, style, color, name in (
     (score, ":", "0.35", "score function"),
-    (pathwise, "-", plotting.FLOW, "reparameterised"),
+    (pathwise, "-", plotting.FLOW, "reparameterized"),
 ):
     left.hist(g, onp.linspace(-100, 300, 161), density=True, histtype="step", color=color)
     right.plot(n, onp.cumsum(g[:5000]) / n, style, color=color, label=name)
@@ -481,14 +481,14 @@ left.set(xlabel="gradient from one draw", ylabel="density", yscale="log")
 right.set(xlabel="draws averaged", ylabel="estimate", xscale="log", ylim=(-12, 28))
 right.legend(frameon=False, loc="lower right")
 alt = """Left, gradients from single draws: the score function's spread over 200 units, the \
-reparameterised ones stay near 8. Right, running means: the score function's wanders far longer."""
+reparameterized ones stay near 8. Right, running means: the score function's wanders far longer."""
 caption = "One gradient, two unbiased estimators: the score function (grey) is far noisier."
 plotting.show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
 # The score function's variance is some 80 times as large: it needs 80 draws where the other needs one. A baseline (exercise 3) takes off more than two thirds, and still leaves a factor above 8. Flows are built for [(N4)](#eq-N4): a $z_K$ that is a differentiable function of $z_0$ is what a flow is.
 #
-# **Score-function and reparameterised gradients have the same mean. The second uses the slope of $\ln p(x, z)$ and has far less variance wherever that slope exists.**
+# **Score-function and reparameterized gradients have the same mean. The second uses the slope of $\ln p(x, z)$ and has far less variance wherever that slope exists.**
 #
 # ## Can more draws buy what $q$ lacks?
 #
@@ -567,7 +567,7 @@ print("independent q: 0; the clock: -4 everywhere; U1:", mixed(u1, z).round(2))
 
 
 # %% [markdown]
-# The clock's constant $-4 = -\Lambda_{12}$ calls for one more number, an off-diagonal entry. $U_1$'s changes from place to place, even in sign, so that no Gaussian of any covariance can follow it. Better optimisers, more draws, the other divergence: we have tried them, and each left a gap, because the gap belongs to the *family*.
+# The clock's constant $-4 = -\Lambda_{12}$ calls for one more number, an off-diagonal entry. $U_1$'s changes from place to place, even in sign, so that no Gaussian of any covariance can follow it. Better optimizers, more draws, the other divergence: we have tried them, and each left a gap, because the gap belongs to the *family*.
 #
 # What we want is a family of $q$ that bends as far as needed and still lets us do the two things the ELBO asks for: draw $z$, and evaluate $\ln q(z)$ exactly. Take draws from a Gaussian and push them through an invertible map: drawing is easy. Evaluating $\ln q$ is the question of [the next notebook](02_change_of_variables.ipynb).
 #
@@ -647,32 +647,32 @@ except AssertionError as error:
     print(error)
 
 # %% [markdown]
-# Symptom: a bound above $\ln p(x)$, here by $\ln 2\pi$ less the true gap of 0.511. Where $\ln p(x)$ is unknown there is no alarm, and two models are compared by numbers that differ by a forgotten constant. Dropped from $\ln q$ instead, the same constant makes the bound too low, and no inequality will tell. Cure: keep every normaliser, and try the code first on a model whose evidence is known.
+# Symptom: a bound above $\ln p(x)$, here by $\ln 2\pi$ less the true gap of 0.511. Where $\ln p(x)$ is unknown there is no alarm, and two models are compared by numbers that differ by a forgotten constant. Dropped from $\ln q$ instead, the same constant makes the bound too low, and no inequality will tell. Cure: keep every normalizer, and try the code first on a model whose evidence is known.
 #
 # ## What to remember
 #
 # - The ELBO in three forms: $\mathbb{E}_q[\ln p(x, z) - \ln q(z)]$, for computing; $\mathbb{E}_q[\ln p(x \mid z)] - D_{\mathrm{KL}}[q \Vert p(z)]$, for reading; $\ln p(x) - D_{\mathrm{KL}}[q \Vert p(z \mid x)]$, for knowing what is lost. The bound is tight for the exact posterior and for nothing else.
 # - The loss is $F = -\mathrm{ELBO} \ge -\ln Z$. Its sign means nothing for continuous data; draw the $\ln Z$ line when it is known.
-# - The ELBO minimises the reverse divergence: $q$ stays inside $p$, too narrow, on one mode.
+# - The ELBO minimizes the reverse divergence: $q$ stays inside $p$, too narrow, on one mode.
 # - Independent Gaussians lose $-\tfrac12 \ln(1 - \rho^2)$ nats to a correlation, and at least about $\ln 2$ to a second mode of equal mass far from the first.
-# - Reparameterised gradients are the quiet ones. More draws tighten the bound only where $q$ already goes.
+# - Reparameterized gradients are the quiet ones. More draws tighten the bound only where $q$ already goes.
 #
 # ## In practice
 #
 # | here | elsewhere |
 # |---|---|
-# | `free_energy`, a loss to minimise | Pyro and NumPyro: `Trace_ELBO` (its loss is $-\mathrm{ELBO}$); PyMC: `approx.hist` (also $-\mathrm{ELBO}$); TensorFlow Probability: `tfp.vi.fit_surrogate_posterior` returns such losses |
-# | `elbo`, a bound to maximise | CmdStan's `variational` prints the ELBO itself |
+# | `free_energy`, a loss to minimize | Pyro and NumPyro: `Trace_ELBO` (its loss is $-\mathrm{ELBO}$); PyMC: `approx.hist` (also $-\mathrm{ELBO}$); TensorFlow Probability: `tfp.vi.fit_surrogate_posterior` returns such losses |
+# | `elbo`, a bound to maximize | CmdStan's `variational` prints the ELBO itself |
 # | `Flow(StandardNormal(d), Affine(d))` | Stan: `algorithm=meanfield`; PyMC: `method="advi"`; Pyro and NumPyro: `AutoDiagonalNormal` |
-# | `LowerAffine` for `Affine` | Stan: `algorithm=fullrank`; PyMC: `method="fullrank_advi"`; Pyro and NumPyro: `AutoMultivariateNormal` |
+# | `TriangularAffine` for `Affine` | Stan: `algorithm=fullrank`; PyMC: `method="fullrank_advi"`; Pyro and NumPyro: `AutoMultivariateNormal` |
 # | `importance_weighted_bound` | `importance_sample_size` in `tfp.vi`; `RenyiELBO` with `alpha=0` in Pyro and NumPyro |
-# | (N4), reparameterised; (N3), score function | `rsample`; `sample` with `log_prob` in `torch.distributions` |
+# | (N4), reparameterized; (N3), score function | `rsample`; `sample` with `log_prob` in `torch.distributions` |
 #
 # ## References
 #
 # - D. J. Rezende and S. Mohamed (2015), *Variational inference with normalizing flows*, ICML, arXiv:1505.05770. Section 2 states the bound, eqs. (1)-(3) here; Table 1 defines $U_1$.
 # - M. I. Jordan, Z. Ghahramani, T. S. Jaakkola and L. K. Saul (1999), *An introduction to variational methods for graphical models*, Machine Learning 37. Where mean-field approximations came into the field; the identity (N1) in its general setting.
 # - C. M. Bishop (2006), *Pattern recognition and machine learning*, Springer, section 10.1. Independent Gaussians on a correlated one, in both directions of the divergence, worked out by hand.
-# - D. P. Kingma and M. Welling (2013), *Auto-encoding variational Bayes*, arXiv:1312.6114, and D. J. Rezende, S. Mohamed and D. Wierstra (2014), *Stochastic backpropagation and approximate inference in deep generative models*, arXiv:1401.4082. The reparameterised gradient (N4), found twice.
+# - D. P. Kingma and M. Welling (2013), *Auto-encoding variational Bayes*, arXiv:1312.6114, and D. J. Rezende, S. Mohamed and D. Wierstra (2014), *Stochastic backpropagation and approximate inference in deep generative models*, arXiv:1401.4082. The reparameterized gradient (N4), found twice.
 # - R. J. Williams (1992), *Simple statistical gradient-following algorithms for connectionist reinforcement learning*, Machine Learning 8. The score-function gradient (N3) and its baseline.
 # - Y. Burda, R. Grosse and R. Salakhutdinov (2015), *Importance weighted autoencoders*, arXiv:1509.00519. The bound (N5) is its eq. (8); theorem 1 proves that it climbs.

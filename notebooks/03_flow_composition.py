@@ -248,7 +248,7 @@ print(f"{len(cases)} densities, each with mass within 0.01 of 1: True")
 #
 # ## Why can a long flow die before it learns anything?
 #
-# The layer is invertible if $w^\top u \ge -1$. To let an optimiser move freely, the paper trains an unconstrained $u$ and uses (appendix A)
+# The layer is invertible if $w^\top u \ge -1$. To let an optimizer move freely, the paper trains an unconstrained $u$ and uses (appendix A)
 #
 # <a id="eq-N2"></a>
 #
@@ -382,11 +382,11 @@ ends the rest. Right: the integral over $z_2$, constant before, is now integrabl
 show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
-# **Check that a target has a normaliser before you report a divergence from it. Three of the paper's four test energies have none; with a wall they do, in closed form, and every KL below is absolute, in nats.**
+# **Check that a target has a normalizer before you report a divergence from it. Three of the paper's four test energies have none; with a wall they do, in closed form, and every KL below is absolute, in nats.**
 #
 # ## How close do 2, 8 and 32 layers come?
 #
-# What we minimise is the free energy, the negative ELBO:
+# What we minimize is the free energy, the negative ELBO:
 #
 # <a id="eq-15"></a>
 #
@@ -394,11 +394,11 @@ show(fig, alt=alt, caption=caption)
 # \mathcal F = E_{q_0}\left[\ln q_0(z_0)\right] - E_{q_0}\left[\ln \tilde p(z_K)\right] - E_{q_0}\left[\sum_{k=1}^K \ln\left\lvert 1 + \hat u_k^\top \psi_k(z_{k-1})\right\rvert\right] \tag{15}
 # $$
 #
-# - $\ln \tilde p = -\tilde U$ is the target without its normaliser; in a model it is the joint $\ln p(x, z)$;
+# - $\ln \tilde p = -\tilde U$ is the target without its normalizer; in a model it is the joint $\ln p(x, z)$;
 # - $1 + \hat u_k^\top \psi_k$ is the planar determinant, with $\psi_k(z) = h'(w_k^\top z + b_k)\, w_k$;
 # - every expectation is over $z_0$: draw it, push it forward, average. No inverse is needed for training.
 #
-# This is `FreeEnergy` in [`objectives.py`](../nflib_min/objectives.py), and [`fit`](../nflib_min/training.py) minimises it. Since $\ln Z$ is known for all four targets, so is the divergence that remains:
+# This is `FreeEnergy` in [`objectives.py`](../nflib_min/objectives.py), and [`fit`](../nflib_min/training.py) minimizes it. Since $\ln Z$ is known for all four targets, so is the divergence that remains:
 #
 # <a id="eq-N5"></a>
 #
@@ -474,9 +474,9 @@ assert short > 1 > 0.2 > long
 print("KL(p || q) for the fork: K = 2 above 1 nat, K = 32 below 0.2 nat: True")
 
 # %% [markdown]
-# Read the panels by rows. Two layers have two directions, so they bend the Gaussian twice, and a sine wave with four bends is out of reach. The divergence we minimise, $\mathrm{KL}(q \Vert p)$, punishes mass where the target has none and forgives missing mass: short flows therefore cover a part of the ridge and stay silent about the rest. The other direction, $\mathrm{KL}(p \Vert q)$, from exact draws of the target, is the one that notices.
+# Read the panels by rows. Two layers have two directions, so they bend the Gaussian twice, and a sine wave with four bends is out of reach. The divergence we minimize, $\mathrm{KL}(q \Vert p)$, punishes mass where the target has none and forgives missing mass: short flows therefore cover a part of the ridge and stay silent about the rest. The other direction, $\mathrm{KL}(p \Vert q)$, from exact draws of the target, is the one that notices.
 #
-# **With a known normaliser "close" becomes a number. Thirty-two planar layers come within a tenth of a nat of all four densities, and much closer on most; two layers stay between about a quarter of a nat and a whole one away, by leaving parts out.**
+# **With a known normalizer "close" becomes a number. Thirty-two planar layers come within a tenth of a nat of all four densities, and much closer on most; two layers stay between about a quarter of a nat and a whole one away, by leaving parts out.**
 #
 # ## How much does length buy?
 #
@@ -633,7 +633,7 @@ diagnose(inverse_radius(R, alpha, beta), r, mistakes)
 # %% [markdown]
 # ## Break it: what if the wall is missing?
 #
-# Take $U_2$ as the paper prints it, pretend that its normaliser is that of the walled version, and offer a very wide Gaussian. [`evidence_gap`](../nflib_min/checks.py) knows that no ELBO can lie above $\ln Z$.
+# Take $U_2$ as the paper prints it, pretend that its normalizer is that of the walled version, and offer a very wide Gaussian. [`evidence_gap`](../nflib_min/checks.py) knows that no ELBO can lie above $\ln Z$.
 
 # %%
 wide, walled = {"mean": np.zeros(2), "log_scale": np.log([1000.0, 0.8])}, table_1("U2")
@@ -666,7 +666,7 @@ print("with the wall the bound holds, more than 1000 nats below ln Z:", gap > 10
 # | flowjax | `bijections.Planar` | `Chain`, first listed = first applied |
 # | TensorFlow Probability | none; couplings and autoregressive maps instead | `Chain([f2, f1])`, **last** listed = first applied |
 #
-# As a rule they offer no inverse of a tanh layer, so the density is known at the flow's own draws only; evaluating it elsewhere needs the root of this notebook. When you meet a planar flow in the wild, look at its $m$ before you blame the optimiser. Today spline couplings and autoregressive flows need far fewer layers for the same accuracy; what they share with this notebook is equation [(7)](#eq-7).
+# As a rule they offer no inverse of a tanh layer, so the density is known at the flow's own draws only; evaluating it elsewhere needs the root of this notebook. When you meet a planar flow in the wild, look at its $m$ before you blame the optimizer. Today spline couplings and autoregressive flows need far fewer layers for the same accuracy; what they share with this notebook is equation [(7)](#eq-7).
 #
 # ## References
 #

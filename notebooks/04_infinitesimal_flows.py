@@ -344,7 +344,7 @@ show(
 #
 # - $Z = \int e^{-L}\, dz$, which the current does not need to know.
 #
-# **An erratum (E1).** The paper introduces $L$ as an unnormalised log density. With the drift $-\nabla L$ and the stationary density $e^{-L}$ that it gives right after, $L$ has to be an *energy*, a negative log density; then everything fits. It matters in code: the first thing to test is the sign.
+# **An erratum (E1).** The paper introduces $L$ as an unnormalized log density. With the drift $-\nabla L$ and the stationary density $e^{-L}$ that it gives right after, $L$ has to be an *energy*, a negative log density; then everything fits. It matters in code: the first thing to test is the sign.
 #
 # > **Predict.** Put particles exactly where they should end, on 2,000 exact draws from $e^{-U_1}/Z$, and let them run for one unit of time: once with the drift $-\nabla U_1$, once with $+\nabla U_1$, which is what a log density in the place of $L$ would mean. How far from the origin are they afterwards?
 #
@@ -388,7 +388,7 @@ show(
 # %% [markdown]
 # With the right sign nothing happens to the exact draws, which is what stationary means. With the other one, the particles run downhill in probability and are gone. The grid agrees: after eight units of time the KL to the target is 0 to within $10^{-5}$ nats.
 #
-# **With $L$ an energy the Langevin flow comes to rest at $e^{-L}/Z$, whatever the start. It is a flow that needs no training and no normaliser, and its price is time: it is exact only after infinitely much of it.**
+# **With $L$ an energy the Langevin flow comes to rest at $e^{-L}/Z$, whatever the start. It is a flow that needs no training and no normalizer, and its price is time: it is exact only after infinitely much of it.**
 #
 # ## Can a flow move without changing any volume?
 #
@@ -506,7 +506,7 @@ for name, error in errors.items():
 #
 # ## How good is an infinitely long flow?
 #
-# Time to train one. Loss and optimiser are those of [notebook 03](03_flow_composition.ipynb): the free energy [(15)](03_flow_composition.ipynb#eq-15) from [objectives.py](../nflib_min/objectives.py), minimised by `fit` from [training.py](../nflib_min/training.py), on $U_1$ from [targets.py](../nflib_min/targets.py). Beside it stand two planar stacks with the same small budget, 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 8$ has 40. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
+# Time to train one. Loss and optimizer are those of [notebook 03](03_flow_composition.ipynb): the free energy [(15)](03_flow_composition.ipynb#eq-15) from [objectives.py](../nflib_min/objectives.py), minimized by `fit` from [training.py](../nflib_min/training.py), on $U_1$ from [targets.py](../nflib_min/targets.py). Beside it stand two planar stacks with the same small budget, 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 8$ has 40. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
 #
 # > **Predict.** The paper claims that a flow of infinite length can reach any density (E8: it claims so for infinitesimal flows only, and indeed a stack of finitely many planar layers in a fixed dimension is limited). Will the ODE flow beat the stack of the same size here?
 

@@ -8,7 +8,7 @@
 #     categories:
 #     - flows
 #     date: '2026-11-22'
-#     description: Amortised flows on a model whose evidence can be enumerated, then
+#     description: Amortized flows on a model whose evidence can be enumerated, then
 #       on real digits, then the paper's Figure 4 and Table 2
 #     tags:
 #     - normalizing-flows
@@ -45,7 +45,7 @@ log_p = np.logaddexp.reduce(log_joint, axis=1) + np.log(cell)  # ln p(x) of all 
 
 
 # %%
-class FixedDecoder(am.AmortisedFreeEnergy):  # the loss for q alone: the model is given
+class FixedDecoder(am.AmortizedFreeEnergy):  # the loss for q alone: the model is given
     def value_and_grad(self, params, rng, step):
         value, g = super().value_and_grad(params, rng, step)
         return value, g | {"model": {name: 0 * part for name, part in g["model"].items()}}
@@ -60,7 +60,7 @@ def train(network, x, steps=3000, start=None):
 
 networks = {
     "q_0 alone": am.InferenceNetwork(4, 2, None, hidden=(32,)),
-    "one flow for all x": am.InferenceNetwork(4, 2, Planar(2, 8), (32,), amortised=False),
+    "one flow for all x": am.InferenceNetwork(4, 2, Planar(2, 8), (32,), amortized=False),
     "a flow for each x": am.InferenceNetwork(4, 2, Planar(2, 8), (32,)),
 }
 trained = {name: train(net, np.repeat(every_x, 16, axis=0)) for name, net in networks.items()}
@@ -111,7 +111,7 @@ show(fig, alt=alt, caption=caption)
 #
 # ## Which way do we walk, and what is new?
 #
-# **Forward** still means $z_0 \to z_K$, from the base to the flow. So far the target was one density. Now there is data: every $x$ has a posterior of its own, and 60,000 images would need 60,000 trainings. *Amortised* inference pays once: a network learns the map from $x$ to the parameters of $q$, and a new $x$ costs one evaluation.
+# **Forward** still means $z_0 \to z_K$, from the base to the flow. So far the target was one density. Now there is data: every $x$ has a posterior of its own, and 60,000 images would need 60,000 trainings. *Amortized* inference pays once: a network learns the map from $x$ to the parameters of $q$, and a new $x$ costs one evaluation.
 #
 # | symbol | meaning | in the code |
 # |---|---|---|
@@ -250,14 +250,14 @@ show(fig, alt=alt, caption=caption)
 # <a id="eq-N4"></a>
 #
 # $$
-# \underbrace{\ln p(x) + F(x)}_{\text{gap}} = \underbrace{\mathrm{KL}\big(q^*_x \,\Vert\, p(z \vert x)\big)}_{\text{approximation}} + \underbrace{F(x) - F^*(x)}_{\text{amortisation}} \tag{N4}
+# \underbrace{\ln p(x) + F(x)}_{\text{gap}} = \underbrace{\mathrm{KL}\big(q^*_x \,\Vert\, p(z \vert x)\big)}_{\text{approximation}} + \underbrace{F(x) - F^*(x)}_{\text{amortization}} \tag{N4}
 # $$
 #
 # - $q^*_x$ is the best member of the same family for this $x$ alone, and $F^*(x)$ its free energy.
 #
 # To measure it we hand each network's answer to a training that sees a single $x$ and nothing else. (We start it from that answer and not afresh: in our trials two of eight fresh runs for one $x$ ended in local optima well above the network's own $F$. Sharing can help, too.)
 #
-# > **Predict.** For which family will the amortisation gap be larger: for Gaussians, which need four numbers for each x, or for flows, which need forty-four?
+# > **Predict.** For which family will the amortization gap be larger: for Gaussians, which need four numbers for each x, or for flows, which need forty-four?
 
 # %%
 share = []
@@ -270,7 +270,7 @@ assert family[0] > 0.15 > 0.05 > family[1] and abs(network[0]) < 0.005 < network
 print("sharing costs Gaussians less than 0.005 nats, and flows less than 0.05: True")
 
 # %% [markdown]
-# No surprise for the Gaussians: four smooth functions of $x$ are easy to learn, and their whole gap is the family's. For flows both shares are a few hundredths of a nat, and their sum is still far below the Gaussian's. On images the amortisation share is often the larger one (Cremer, Li and Duvenaud, 2018).
+# No surprise for the Gaussians: four smooth functions of $x$ are easy to learn, and their whole gap is the family's. For flows both shares are a few hundredths of a nat, and their sum is still far below the Gaussian's. On images the amortization share is often the larger one (Cremer, Li and Duvenaud, 2018).
 #
 # **The gap is the family's share plus the network's. A richer family shrinks the first, and asks more of the network; here the bargain is good by a wide margin.**
 #
@@ -402,7 +402,7 @@ decoder = am.DeepLatentGaussianModel(dim=20, pixels=784, hidden=(200,))
 
 def train_digits(K, steps=2000):
     network = am.InferenceNetwork(784, 20, Planar(20, K) if K else None, hidden=(200,))
-    loss = am.AmortisedFreeEnergy(decoder, network, digits, batch=100)
+    loss = am.AmortizedFreeEnergy(decoder, network, digits, batch=100)
     rng, rate = np.random.default_rng(0), lambda t: 2e-3 / (1 + t / 3000) ** 0.5
     start = am.init(decoder, network, rng, np.float32)
     return network, fit(loss, start, steps, rng, learning_rate=rate, clip=200.0, average=0.998)
@@ -527,7 +527,7 @@ show(fig, alt=alt, caption=caption)
 
 
 # %% [markdown]
-# How to read it. The vertical distance between our curves and the paper's mixes everything that differs: updates, optimiser, units, pixels. The *shape* within one set of runs is what the flow does, since all of it was trained alike. The right panel asks a question that the paper does not: how much of the gain is the flow's, and how much would longer training of the plain model have brought as well? Later work with well-trained baselines found gains well below the paper's $89.9 - 85.1 = 4.8$ nats (van den Berg et al., 2018). Ours grows while we watch, from 2.4 nats after 10 epochs to 3.2 after 80: both models get better, the one with the flow faster. Whether it would reach 4.8 or turn back, 80 epochs cannot say. The [ledger](../reproduce/LEDGER.md) draws the conclusion, number by number.
+# How to read it. The vertical distance between our curves and the paper's mixes everything that differs: updates, optimizer, units, pixels. The *shape* within one set of runs is what the flow does, since all of it was trained alike. The right panel asks a question that the paper does not: how much of the gain is the flow's, and how much would longer training of the plain model have brought as well? Later work with well-trained baselines found gains well below the paper's $89.9 - 85.1 = 4.8$ nats (van den Berg et al., 2018). Ours grows while we watch, from 2.4 nats after 10 epochs to 3.2 after 80: both models get better, the one with the flow faster. Whether it would reach 4.8 or turn back, 80 epochs cannot say. The [ledger](../reproduce/LEDGER.md) draws the conclusion, number by number.
 #
 # **In our runs, as in the paper, the longest flows are ahead of none in −ln p, and F is never below it. How far ahead depends on the length of training, which belongs beside every such number.**
 #
@@ -662,8 +662,8 @@ for stretch in (0.0, 2.0, 8.0):
 # ## References
 #
 # - D. J. Rezende and S. Mohamed (2015), *Variational Inference with Normalizing Flows*, ICML: eqs. (4), (15) and (20), Algorithm 1, section 6.2, Figure 4 and Table 2; the network that puts out a flow.
-# - D. P. Kingma and M. Welling (2014), *Auto-Encoding Variational Bayes*, ICLR: amortised inference with a Gaussian $q_0$, and the reparameterised gradient that trains it.
+# - D. P. Kingma and M. Welling (2014), *Auto-Encoding Variational Bayes*, ICLR: amortized inference with a Gaussian $q_0$, and the reparameterized gradient that trains it.
 # - Y. Burda, R. Grosse and R. Salakhutdinov (2016), *Importance Weighted Autoencoders*, ICLR: eq. (8), the bound from $S$ weights, which climbs to the evidence.
-# - C. Cremer, X. Li and D. Duvenaud (2018), *Inference Suboptimality in Variational Autoencoders*, ICML: the gap split into approximation and amortisation, measured on images.
+# - C. Cremer, X. Li and D. Duvenaud (2018), *Inference Suboptimality in Variational Autoencoders*, ICML: the gap split into approximation and amortization, measured on images.
 # - R. Salakhutdinov and I. Murray (2008), *On the Quantitative Analysis of Deep Belief Networks*, ICML: the evidence of digits estimated by sampling, and the stochastic binarisation that later work shares.
-# - R. van den Berg, L. Hasenclever, J. Tomczak and M. Welling (2018), *Sylvester Normalizing Flows for Variational Inference*, UAI: planar flows made wider, with amortised parameters, and well-trained baselines beside them.
+# - R. van den Berg, L. Hasenclever, J. Tomczak and M. Welling (2018), *Sylvester Normalizing Flows for Variational Inference*, UAI: planar flows made wider, with amortized parameters, and well-trained baselines beside them.

@@ -36,7 +36,7 @@ import autograd.numpy as np  # for what gets differentiated
 import matplotlib.pyplot as plt
 import numpy as onp  # for all the rest
 
-from nflib_min import Affine, Chain, Flow, LowerAffine, StandardNormal, objectives, real_nvp
+from nflib_min import Affine, Chain, Flow, TriangularAffine, StandardNormal, objectives, real_nvp
 from nflib_min.plotting import BASE, FLOW, LOG_DET, panels, show
 
 # %% tags=["setup"]
@@ -46,7 +46,8 @@ from nflib_min import eight_schools, linear_regression, neals_funnel
 from nflib_min.models import EFFECTS, ERRORS, eight_schools_effects, eight_schools_moments
 from nflib_min.posterior import fit_posterior
 from nflib_min.targets import Gaussian
-from nflib_min.training import cosine_decay, fit, leaves
+from nflib_min._trees import tree_leaves
+from nflib_min.training import cosine_decay, fit
 from reproduce import posteriors, sweep
 
 target = eight_schools(centred=True)  # ln p~(z) with its gradient, exact ln Z and exact draws
@@ -64,8 +65,8 @@ def train(bijection, start=None, steps=1500, rate=3e-2):
     return flow, fit(loss, params, steps, rng, learning_rate=cosine_decay(rate, steps)).params
 
 
-fits = {"mean-field": train(Affine(10)), "full rank": train(LowerAffine(10))}
-layers = Chain([real_nvp(10, 4), LowerAffine(10)])
+fits = {"mean-field": train(Affine(10)), "full rank": train(TriangularAffine(10))}
+layers = Chain([real_nvp(10, 4), TriangularAffine(10)])
 fits["RealNVP"] = train(layers, start=fits["full rank"][1], rate=1e-2)
 
 # %%
@@ -180,7 +181,7 @@ onp.testing.assert_allclose(by_grid, mean[:2], rtol=1e-4)
 # - $\mathcal F(q) = E_q[\ln q - \ln \tilde p]$, the loss in training: minus the ELBO;
 # - $\ln Z$ is known, so the divergence is absolute: 0 nats is the exact posterior.
 #
-# Three families were trained above, all by the same loss. *Mean-field* is an independent Gaussian, `Affine`. *Full rank* has all correlations, `LowerAffine`. The flow is RealNVP, four coupling layers from [`coupling.py`](../nflib_min/coupling.py), begun at the full-rank optimum, so that it has the bends left to learn.
+# Three families were trained above, all by the same loss. *Mean-field* is an independent Gaussian, `Affine`. *Full rank* has all correlations, `TriangularAffine`. The flow is RealNVP, four coupling layers from [`coupling.py`](../nflib_min/coupling.py), begun at the full-rank optimum, so that it has the bends left to learn.
 #
 # > **Predict.** Which of $\mu$, $\tau$ and $\theta_1$ will the Gaussians get wrong, and in which direction? Look at the first figure.
 
@@ -308,7 +309,7 @@ show(fig, alt=alt, caption=caption)
 # %% [markdown]
 # The evidence does not depend on the coordinates; the difficulty does. One line of modelling brings the independent Gaussian from two nats to about 0.3, better than eight trained planar layers in the centred form. Planar layers bend along one direction each and need to be many in ten dimensions; coupling layers move half of the coordinates at once.
 #
-# **A reparameterisation is a hand-made flow layer, exact and free. Use the one you know before you train the ones you do not.**
+# **A reparameterization is a hand-made flow layer, exact and free. Use the one you know before you train the ones you do not.**
 #
 # ## When is a Gaussian enough?
 #
@@ -430,7 +431,7 @@ assert q["k_hat"] > 0.7 and q["kl"][0] < 0.2 < 0.3 < q["sd"] and share > 0.5
 assert q["forward_kl"][0] > 10 * q["kl"][0] and q["mean"] < 0.05
 
 # %% [markdown]
-# This is the honest limit. The divergence that was minimised is small, the means are right, and the standard deviations of $x$ can be as small as a third of the truth: most of that variance comes from the few per cent of mass at the wide end, and leaving out a few per cent costs a few hundredths of a nat, [(N4)](07_when_flows_fail.ipynb#eq-N4) of the next notebook. The forward divergence, which asks where the *posterior* has mass, sees it at once; $\hat k$ sees it in this run.
+# This is the honest limit. The divergence that was minimized is small, the means are right, and the standard deviations of $x$ can be as small as a third of the truth: most of that variance comes from the few per cent of mass at the wide end, and leaving out a few per cent costs a few hundredths of a nat, [(N4)](07_when_flows_fail.ipynb#eq-N4) of the next notebook. The forward divergence, which asks where the *posterior* has mass, sees it at once; $\hat k$ sees it in this run.
 #
 # **A small reverse divergence does not promise second moments. Where they rest on a heavy tail, a flow with a Gaussian base is the wrong tool, and a large $\hat k$ is the sign to look for.**
 #
@@ -494,14 +495,14 @@ def noise(flow, params, target, path_gradient):
     """Length of the standard deviation of the gradient from batch to batch."""
     loss = objectives.FreeEnergy(flow, target, 256, path_gradient=path_gradient)
     rng = onp.random.default_rng(8)
-    trees = [leaves(loss.value_and_grad(params, rng, 0)[1]) for _ in range(40)]
+    trees = [tree_leaves(loss.value_and_grad(params, rng, 0)[1]) for _ in range(40)]
     g = onp.array([onp.concatenate([part.ravel() for _, part in tree]) for tree in trees])
     return onp.sqrt(g.var(axis=0, ddof=1).sum())
 
 
 L = onp.linalg.cholesky(linear.covariance)
 at_truth = {"mean": linear.mean, "log_diag": onp.log(onp.diag(L)), "lower": onp.tril(L, -1)}
-gaussian = Flow(StandardNormal(11), LowerAffine(11))
+gaussian = Flow(StandardNormal(11), TriangularAffine(11))
 ratio = noise(gaussian, at_truth, linear, True) / noise(gaussian, at_truth, linear, False)
 print("at q = p the path gradient's noise is zero to rounding:", ratio < 1e-6)
 ratio_2 = noise(*fits["RealNVP"], target, True) / noise(*fits["RealNVP"], target, False)
@@ -646,7 +647,7 @@ print("not attempted" if given is None else [*hits, "not yet: two numbers, by (N
 # %% [markdown]
 # ## Break it: who notices a forgotten Jacobian?
 #
-# Write the non-centred form once more and leave out the term $\ln\tau$ of [(N2)](#eq-N2). The program runs, the gradient is right, the loss falls. But for small $\tau$ nothing depends on $\ln\tau$ any more: the density stays level all the way to $-\infty$. It has no normaliser; it is nobody's posterior.
+# Write the non-centred form once more and leave out the term $\ln\tau$ of [(N2)](#eq-N2). The program runs, the gradient is right, the loss falls. But for small $\tau$ nothing depends on $\ln\tau$ any more: the density stays level all the way to $-\infty$. It has no normalizer; it is nobody's posterior.
 
 # %%
 def forgetful(z):
@@ -669,7 +670,7 @@ assert broken.verdict == "do not trust" and best > target.log_normalizer + 1
 # ## What to remember
 #
 # - With a known $\ln Z$ the ELBO's gap is the divergence, in nats. Test your method on such models before you trust it on others.
-# - Coordinates first: one line of reparameterisation did more than eight trained planar layers.
+# - Coordinates first: one line of reparameterization did more than eight trained planar layers.
 # - The full-rank Gaussian is cheap and often enough; the independent one loses [(N5)](#eq-N5), up to twenty nats here.
 # - $\hat k$ judges the weights: below 0.5 good, below 0.7 usable with weights, above not. It is noisy near these limits and silent where $q$ has no draws, so look elsewhere too.
 # - A small reverse divergence does not promise variances under heavy tails.
@@ -680,7 +681,7 @@ assert broken.verdict == "do not trust" and best > target.log_normalizer + 1
 # | here | elsewhere |
 # |---|---|
 # | `Affine`, mean-field | Stan `variational algorithm=meanfield` (ADVI), PyMC `pm.fit(method="advi")`, NumPyro and Pyro `AutoNormal` |
-# | `LowerAffine`, full rank | Stan `algorithm=fullrank`, PyMC `method="fullrank_advi"`, `AutoMultivariateNormal` |
+# | `TriangularAffine`, full rank | Stan `algorithm=fullrank`, PyMC `method="fullrank_advi"`, `AutoMultivariateNormal` |
 # | a flow on top | NumPyro `AutoBNAFNormal` and `AutoIAFNormal`, Pyro `AutoNormalizingFlow` |
 # | path gradient | flowjax `ElboLoss(..., stick_the_landing=True)` |
 # | Newton from several starts | Stan's `pathfinder`, which also reports $\hat k$ |

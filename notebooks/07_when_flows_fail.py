@@ -197,9 +197,9 @@ show(fig, alt=alt, caption=caption)
 assert min(runs, key=lambda name: runs[name].trace["loss"][-1]) == "det for its log"
 
 # %% [markdown]
-# Four of the five are wrong by a tenth of a nat or more. The loss does not object: it is whatever the formula says. "det for its log" even trains best of all fourteen, because the sum of determinants can grow without limit, and the optimiser finds out.
+# Four of the five are wrong by a tenth of a nat or more. The loss does not object: it is whatever the formula says. "det for its log" even trains best of all fourteen, because the sum of determinants can grow without limit, and the optimizer finds out.
 #
-# The epsilon is the quiet one. At `probe` it moves the log-determinant by about $10^{-5}$ nats, and only this law looks there with a tolerance that fine. The error is about $10^{-6}/\det$, so it hides until a layer compresses strongly. There it reaches many nats, and it tells the optimiser that compressing further costs nothing. The same habit in an energy, `log(exp(a) + exp(b) + 1e-10)`, makes the tails flat; use `logaddexp`. With $c > -1$ a planar determinant is positive, and there is nothing to protect (exercise 2).
+# The epsilon is the quiet one. At `probe` it moves the log-determinant by about $10^{-5}$ nats, and only this law looks there with a tolerance that fine. The error is about $10^{-6}/\det$, so it hides until a layer compresses strongly. There it reaches many nats, and it tells the optimizer that compressing further costs nothing. The same habit in an energy, `log(exp(a) + exp(b) + 1e-10)`, makes the tails flat; use `logaddexp`. With $c > -1$ a planar determinant is positive, and there is nothing to protect (exercise 2).
 #
 # **A formula for a determinant is tested against the derivative of the map, to rounding. This law alone catches the epsilon, because it compares the log-determinant itself, with a tolerance of $10^{-8}$.**
 #
@@ -270,7 +270,7 @@ assert (np.sum(layers["u"] * layers["w"], axis=1) > -1).all()  # no fold met in 
 # - $\ln p(x)$ is exact for the clock, and known by quadrature or a long reference run for other test models;
 # - a right program can stay below the evidence by any amount, and above it by sampling noise only.
 #
-# > **Predict.** With `z_0` for `z_K` the joint density never sees the flow. What will the optimiser do with the layers, and where does the loss end?
+# > **Predict.** With `z_0` for `z_K` the joint density never sees the flow. What will the optimizer do with the layers, and where does the loss end?
 
 # %%
 fig, ax = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
@@ -336,7 +336,7 @@ assert not alarms["correct"] and all(alarms[name] for name in mistakes.MISTAKES)
 assert not any(caught[check] for check in mistakes.POPULAR)
 
 # %% [markdown]
-# Thirteen of thirteen, with the size of each alarm, and two empty columns. (Above 10 the exact size means little: a run that diverges ends elsewhere on every computer.) "The loss went down" holds for all fourteen programs, and so does "the gradient is right", because both ask whether the optimiser is doing its work. It is; it minimises the wrong thing. Neither is useless, and neither is about flows.
+# Thirteen of thirteen, with the size of each alarm, and two empty columns. (Above 10 the exact size means little: a run that diverges ends elsewhere on every computer.) "The loss went down" holds for all fourteen programs, and so does "the gradient is right", because both ask whether the optimizer is doing its work. It is; it minimizes the wrong thing. Neither is useless, and neither is about flows.
 #
 # How few laws would do? Some mistakes have one witness only, and a test suite without this witness is blind to them.
 
@@ -357,7 +357,7 @@ assert all({"mass", "round trip"} <= {*alarms[name]} for name in rest)
 #
 # ## Where did the other half go?
 #
-# From here on nothing is wrong with the program; the library's own `Flow` and `Planar` do the work. What can go wrong now is the method: minimising the *reverse* divergence $D_{\mathrm{KL}}[q \Vert p]$ over flows of finite length. First, a target of two islands, equal Gaussians ten standard deviations apart, with $Z = 1$.
+# From here on nothing is wrong with the program; the library's own `Flow` and `Planar` do the work. What can go wrong now is the method: minimizing the *reverse* divergence $D_{\mathrm{KL}}[q \Vert p]$ over flows of finite length. First, a target of two islands, equal Gaussians ten standard deviations apart, with $Z = 1$.
 
 # %%
 AWAY = 5.0  # the islands lie at z_1 = 5 and z_1 = -5
@@ -442,7 +442,7 @@ right.set(ylabel="KL(q || p), nats", ylim=(-0.02, 0.8), title="five seeds each")
 alt = "Left two islands, in the middle a flow that covers one of them, right the divergences of \
 twenty runs by start. From random places without annealing all lie on the line ln 2."
 caption = "One island lost costs $\\ln 2$, whatever the seed. The start and the annealing \
-decide; the length of the flow and the optimiser are the same in all twenty runs."
+decide; the length of the flow and the optimizer are the same in all twenty runs."
 show(fig, alt=alt, caption=caption)
 
 # %% [markdown]
@@ -557,10 +557,10 @@ assert best[2] > 0.5 > 0.4 > best[8] > 0.1 > max(gaps[16]) and np.ptp(gaps[8]) >
 
 # %% [markdown]
 # - **Symptom:** a gap that no seed closes and more steps do not move.
-# - **Test:** vary one thing at a time, and compare the *best* of several seeds. What differs between seeds is optimisation: at K = 8 the three runs lie more than 0.1 nats apart, with nothing changed but the start. What the best seed cannot reach, and a longer flow can, is capacity.
+# - **Test:** vary one thing at a time, and compare the *best* of several seeds. What differs between seeds is optimization: at K = 8 the three runs lie more than 0.1 nats apart, with nothing changed but the start. What the best seed cannot reach, and a longer flow can, is capacity.
 # - **Cure:** more layers, at linear cost, or a richer kind of layer. No theorem promises that planar layers in a fixed dimension will do; the paper claims universality for infinitesimal flows only.
 #
-# **Optimisation shows in the spread over seeds, capacity in the best of them: it yields to K, and to neither seeds nor steps.**
+# **Optimization shows in the spread over seeds, capacity in the best of them: it yields to K, and to neither seeds nor steps.**
 #
 # ## Exercises
 #
@@ -662,7 +662,7 @@ assert len(passed) == 11 and "no constraint" in passed
 #
 # ## What to remember
 #
-# - A falling loss and a right gradient say that the optimiser works. All thirteen mistakes have both.
+# - A falling loss and a right gradient say that the optimizer works. All thirteen mistakes have both.
 # - Log det against autodiff; round trip and mass; bound against a known evidence; simulated data against exact: four laws, thirteen mistakes.
 # - A bound above $\ln Z$ is a mistake, never a success.
 # - Ask the laws far from the identity, and plant mistakes to see them bite.

@@ -13,7 +13,7 @@ from statistics import median
 import numpy as np
 
 from nflib_min import Affine, Chain, Flow, Planar, Radial, StandardNormal, nice
-from nflib_min._validate import Array
+from nflib_min._arrays import Array
 from nflib_min.checks import grid, total_mass
 from nflib_min.objectives import FreeEnergy, kl_from_target, kl_to_target
 from nflib_min.targets import table_1, w1, w2, w3

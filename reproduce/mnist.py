@@ -1,6 +1,6 @@
 r"""Figure 4 and table 2: deep latent Gaussian models of binarised digits, by flow and length K.
 
-Every model is trained once, along one trunk that keeps its optimiser's state, and looked at on the
+Every model is trained once, along one trunk that keeps its optimizer's state, and looked at on the
 way: `epochs` of a task says where. So the gain that a flow brings can be read against the length
 of training, and a longer training goes on where a shorter one ended.
 """
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from nflib_min import Planar, Radial
-from nflib_min._validate import Array
+from nflib_min._arrays import Array
 from nflib_min.amortized import (
-    AmortisedFreeEnergy,
+    AmortizedFreeEnergy,
     ConditionalNICE,
     DeepLatentGaussianModel,
     InferenceNetwork,
@@ -116,7 +116,7 @@ def mnist(
         falls as $1 / \sqrt{1 + t / 3000}$.
     path_gradient : leave out the gradient's term of mean 0. average : the share of the steps that
         the running mean of the parameters is over.
-    data : the folder of the IDX files. trunk : a folder for the optimiser's states.
+    data : the folder of the IDX files. trunk : a folder for the optimizer's states.
 
     Returns F_train (the last epoch's mean), and of the running mean of the parameters F, nll
     (-ln p by importance sampling with 200 draws), KL = F - nll, each with a standard error over
@@ -132,7 +132,7 @@ def mnist(
     network = InferenceNetwork(test.shape[1], DIM, bijection, (HIDDEN,), amortized)
     x, draw = (grey, binarise) if redraw else (once, None)
     tempered = inverse_temperature if annealing else None
-    loss = AmortisedFreeEnergy(model, network, x, BATCH, tempered, seed, draw, path_gradient)
+    loss = AmortizedFreeEnergy(model, network, x, BATCH, tempered, seed, draw, path_gradient)
     checkpoint = None
     if trunk is not None:
         same = [flow, K, seed, redraw, annealing, printed_constraint, amortized, learning_rate]

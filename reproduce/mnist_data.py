@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nflib_min._validate import Array
+from nflib_min._arrays import Array
 from reproduce.sweep import ROOT, write
 
 MD5 = {

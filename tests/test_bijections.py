@@ -16,17 +16,17 @@ from nflib_min import (
     Chain,
     Flow,
     Inverse,
-    LowerAffine,
     Orthogonal,
     Permute,
     Planar,
     Radial,
     StandardNormal,
+    TriangularAffine,
     checks,
 )
+from nflib_min._trees import tree_leaves, tree_unflatten
 from nflib_min.amortized import ConditionalNICE
 from nflib_min.bijections import pullback_by_autograd
-from nflib_min.training import leaves, like
 from tests.laws import (
     APPROXIMATE,
     BIJECTIONS,
@@ -166,12 +166,14 @@ def test_pullback_is_the_slope_by_differences(name, per_row):
     g_params, g_z = f.forward_with_pullback(params, z)[2](*g)
     rng = np.random.default_rng(1)
     for _ in range(4):
-        step = like(params, (rng.standard_normal(p.shape) for _, p in leaves(params)))
+        step = tree_unflatten(
+            params, (rng.standard_normal(p.shape) for _, p in tree_leaves(params))
+        )
         dz = rng.standard_normal(z.shape)
 
         def at(t, step=step, dz=dz):
             pairs = zip(arrays_of(params), arrays_of(step), strict=True)
-            moved = like(params, (p + t * d for p, d in pairs))
+            moved = tree_unflatten(params, (p + t * d for p, d in pairs))
             return F(moved, z + t * dz)
 
         # two central differences, combined so that their errors of order t^2 cancel
@@ -304,7 +306,7 @@ def test_memory_layout_does_not_matter(name, per_row):
         return spread[tuple(slice(None, None, 2) for _ in x.shape)]
 
     for layout in (np.asfortranarray, strided, lambda x: x[::-1].copy()[::-1]):
-        args = like([params, z, *g], (layout(x) for x in arrays_of(params, z, list(g))))
+        args = tree_unflatten([params, z, *g], (layout(x) for x in arrays_of(params, z, list(g))))
         close(everything(f, args[0], args[1], args[2:]), expected, 1e-12)
 
 
@@ -366,7 +368,7 @@ def test_errors_on_parameters_name_them(name, method):
         call({"theta": np.zeros(2)}, z)
     with pytest.raises(ValueError, match=r"params of .*: expected a (dict|list) with .*, got"):
         call(np.zeros(2), z)
-    for i, (path, _) in enumerate(leaves(params)):
+    for i, (path, _) in enumerate(tree_leaves(params)):
         for spoil, message in (
             (lambda p: np.full_like(p, np.nan), "expected finite values, got .* NaN or inf"),
             (lambda p: np.zeros((7, *p.shape, 2)), r"expected shape .*, got shape \(7, "),
@@ -377,10 +379,10 @@ def test_errors_on_parameters_name_them(name, method):
                 continue  # a network of nothing in one dimension has no number to spoil
             key = path.split("[")[-1].rstrip("]")  # the innermost name
             with pytest.raises(ValueError, match=rf"params\[{key}\] of .*: {message}"):
-                call(like(params, iter(arrays)), z)
+                call(tree_unflatten(params, iter(arrays)), z)
 
 
-@pytest.mark.parametrize("kind", [Affine, LowerAffine])
+@pytest.mark.parametrize("kind", [Affine, TriangularAffine])
 @pytest.mark.parametrize("dim", [0, -1, 2.0, True, None])
 def test_dim_is_a_positive_whole_number(kind, dim):
     with pytest.raises(ValueError, match=f"^dim: expected a whole number of at least 1, got {dim}"):
@@ -421,7 +423,7 @@ def test_two_methods_are_enough():
 
 
 # ------------------------------------------------------------------------------- the small maps
-@pytest.mark.parametrize("name", ["Affine", "LowerAffine", "Radial", "Permute"])
+@pytest.mark.parametrize("name", ["Affine", "TriangularAffine", "Radial", "Permute"])
 def test_init_is_the_identity_or_nothing_learned(name):
     f = BIJECTIONS[name](4, 3)
     params, z = f.init(np.random.default_rng(0)), points(f, np.random.default_rng(1), N)
@@ -452,7 +454,7 @@ def test_affine_is_a_mean_field_gaussian():
 
 
 def test_lower_affine_is_a_full_rank_gaussian():
-    f, params, z, _ = example("LowerAffine", dim=4)
+    f, params, z, _ = example("TriangularAffine", dim=4)
     L = f.matrix(params)
     assert np.array_equal(L, np.tril(L))
     covariance = L @ L.T
@@ -463,7 +465,7 @@ def test_lower_affine_is_a_full_rank_gaussian():
 
 
 def test_lower_affine_ignores_the_upper_part():
-    f, params, z, g = example("LowerAffine", dim=3)
+    f, params, z, g = example("TriangularAffine", dim=3)
     other = copied(params)
     other["lower"][np.triu_indices(3)] = 99.0
     close(everything(f, other, z, g), everything(f, params, z, g), 0.0)
@@ -472,7 +474,7 @@ def test_lower_affine_ignores_the_upper_part():
 
 def test_lower_affine_inverts_scales_a_solver_calls_singular():
     """Forward substitution divides by the diagonal alone; a pivot would bring in large rows."""
-    f = LowerAffine(3)
+    f = TriangularAffine(3)
     params = {
         "mean": np.zeros(3),
         "log_diag": np.array([-300.0, 0.0, -200.0]),

@@ -10,7 +10,8 @@ from autograd import grad
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nflib_min import Affine, Chain, Flow, LowerAffine, Planar, Radial, StandardNormal, checks
+from nflib_min import Affine, Chain, Flow, Planar, Radial, StandardNormal, TriangularAffine, checks
+from nflib_min._trees import tree_leaves
 from nflib_min.continuous import ODEFlow
 from nflib_min.objectives import (
     FreeEnergy,
@@ -26,7 +27,7 @@ from nflib_min.objectives import (
     pareto_k,
 )
 from nflib_min.targets import Gaussian, LinearGaussian, Target, table_1
-from nflib_min.training import fit, leaves
+from nflib_min.training import fit
 from tests.laws import BIJECTIONS, cast, params_for
 
 
@@ -46,7 +47,7 @@ def model():
 
 
 def posterior_params(scale=1.0):
-    """`LowerAffine` parameters of the model's exact posterior, its spread times `scale`."""
+    """`TriangularAffine` parameters of the model's exact posterior, its spread times `scale`."""
     posterior = model().posterior
     L = scale * np.linalg.cholesky(posterior.covariance)
     return {"mean": posterior.mean, "log_diag": np.log(np.diag(L)), "lower": np.tril(L, -1)}
@@ -82,10 +83,10 @@ def test_value_and_grad_is_autograds_of_the_free_energy(name, annealing):
         beta = 1.0 if annealing is None else annealing(40)
         assert isinstance(value, float)
         assert value == pytest.approx(free_energy(params, flow, own, z0), rel=1e-12)
-        if not leaves(params):
+        if not tree_leaves(params):
             continue
         expected = grad(free_energy)(params, flow, own, z0, beta)
-        for (path, got), (_, want) in zip(leaves(g), leaves(expected), strict=True):
+        for (path, got), (_, want) in zip(tree_leaves(g), tree_leaves(expected), strict=True):
             assert np.max(np.abs(got - want) / (1 + np.abs(want)), initial=0.0) < 1e-9, path
 
 
@@ -94,7 +95,7 @@ def test_float32_all_the_way():
     params = cast(params, np.float32)
     for target in (table_1("U1"), Gaussian(np.zeros(2), np.eye(2))):
         _, g = FreeEnergy(flow, target, 8).value_and_grad(params, rng(), 0)
-        assert {a.dtype for _, a in leaves(g)} == {np.dtype(np.float32)}
+        assert {a.dtype for _, a in tree_leaves(g)} == {np.dtype(np.float32)}
         assert log_weights(params, flow, target, 5, rng()).dtype == np.float32
 
 
@@ -109,7 +110,7 @@ def test_the_annealing_schedule_is_the_papers():
 
 def test_the_gap_of_the_free_energy_is_a_divergence():
     """F = KL(q || p(z|x)) - ln p(x): log p(x) = ELBO + KL on the conjugate model."""
-    flow, params = Flow(StandardNormal(2), LowerAffine(2)), posterior_params(1.3)
+    flow, params = Flow(StandardNormal(2), TriangularAffine(2)), posterior_params(1.3)
     params["mean"] = params["mean"] + np.array([0.2, -0.1])
     z, log_q = flow.sample_and_log_prob(params, 200_000, rng())
     ELBO = model().log_density(z) - log_q
@@ -131,7 +132,7 @@ def test_the_gap_of_the_free_energy_is_a_divergence():
 def test_the_path_gradient_is_zero_where_the_flow_is_the_target(name):
     """q = p: every draw's gradient is 0, while the plain one is noise of order 1 / sqrt(n)."""
     flow, params = flow_of(name, scale=0.3)
-    if not leaves(params):
+    if not tree_leaves(params):
         return
 
     def value_and_score(z):
@@ -146,13 +147,15 @@ def test_the_path_gradient_is_zero_where_the_flow_is_the_target(name):
     norms = []
     for path in (True, False):
         _, g = FreeEnergy(flow, own, 16, path_gradient=path).value_and_grad(params, rng(), 0)
-        norms.append(max(np.abs(part).max() for _, part in leaves(g)))
+        norms.append(max(np.abs(part).max() for _, part in tree_leaves(g)))
     # differences of ln q, and RK4's own error in its log-determinant
     assert norms[0] < (1e-3 if name == "ODEFlow" else 1e-5)
     assert norms[1] > 0.02
 
 
-@pytest.mark.parametrize("name", ["Affine", "LowerAffine", "Planar", "Radial", "real_nvp", "Chain"])
+@pytest.mark.parametrize(
+    "name", ["Affine", "TriangularAffine", "Planar", "Radial", "real_nvp", "Chain"]
+)
 @pytest.mark.parametrize("beta", [1.0, 0.3])
 def test_the_path_gradient_has_the_mean_of_the_plain_one(name, beta):
     """300 independent pairs of gradients: their mean difference is within 5 standard errors."""
@@ -165,7 +168,7 @@ def test_the_path_gradient_has_the_mean_of_the_plain_one(name, beta):
             for path in (True, False)
         ]
         assert pair[0][0] == pair[1][0]  # the value does not depend on how it is differentiated
-        with_path, plain = (np.concatenate([a.ravel() for _, a in leaves(g)]) for _, g in pair)
+        with_path, plain = (np.concatenate([a.ravel() for _, a in tree_leaves(g)]) for _, g in pair)
         differences.append(with_path - plain)
     mean, error = np.mean(differences, axis=0), np.std(differences, axis=0) / math.sqrt(300)
     assert (error > 0).any()
@@ -183,13 +186,13 @@ def test_the_path_gradient_is_the_gradient_with_the_density_held():
 
     loss = FreeEnergy(flow, target, 8, path_gradient=True)
     _, g = loss.value_and_grad(params, rng(3), 0)
-    for (path, got), (_, want) in zip(leaves(g), leaves(grad(held)(params)), strict=True):
+    for (path, got), (_, want) in zip(tree_leaves(g), tree_leaves(grad(held)(params)), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-8, atol=1e-10, err_msg=path)
 
 
 def test_training_on_path_gradients_ends_on_the_exact_posterior():
     """No step-size floor of noise: full rank reaches the conjugate posterior to 1e-6 nats."""
-    flow = Flow(StandardNormal(2), LowerAffine(2))
+    flow = Flow(StandardNormal(2), TriangularAffine(2))
     gaps = []
     for path in (True, False):
         loss = FreeEnergy(flow, model(), 32, path_gradient=path)
@@ -201,7 +204,7 @@ def test_training_on_path_gradients_ends_on_the_exact_posterior():
 
 # ---------------------------------------------------------------------- importance weights
 def test_the_weights_of_the_exact_posterior_are_all_the_evidence():
-    flow = Flow(StandardNormal(2), LowerAffine(2))
+    flow = Flow(StandardNormal(2), TriangularAffine(2))
     log_w = log_weights(posterior_params(), flow, model(), 100, rng())
     assert log_w == pytest.approx(np.full(100, model().log_normalizer), abs=1e-11)
     assert effective_sample_size(log_w) == pytest.approx(100)
@@ -209,7 +212,7 @@ def test_the_weights_of_the_exact_posterior_are_all_the_evidence():
 
 def test_the_bound_climbs_to_the_evidence():
     """L_k grows with k in expectation, stays below ln Z, and comes within .01 nats of it."""
-    flow = Flow(StandardNormal(2), LowerAffine(2))
+    flow = Flow(StandardNormal(2), TriangularAffine(2))
     log_w = log_weights(posterior_params(1.5), flow, model(), 200_000, rng())
     ks = [1, 2, 5, 20, 100, 1000]
     bounds = [importance_weighted_bound(log_w, k) for k in ks]

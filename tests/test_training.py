@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, training
+from nflib_min._trees import tree_leaves
 from nflib_min.objectives import FreeEnergy, inverse_temperature
 from nflib_min.targets import Target, table_1
-from nflib_min.training import _State, cosine_decay, fit, leaves
+from nflib_min.training import _State, cosine_decay, fit
 from tests.laws import arrays_of, cast, copied
 
 
@@ -137,7 +138,9 @@ def test_the_nesting_of_the_parameters_is_kept():
 
     params = {"a": [np.ones((2, 3)), {"b": np.ones(())}], "c": (np.ones(1),)}
     got = fit(loss, params, 5, rng()).params
-    assert [(n, a.shape) for n, a in leaves(got)] == [(n, a.shape) for n, a in leaves(params)]
+    assert [(n, a.shape) for n, a in tree_leaves(got)] == [
+        (n, a.shape) for n, a in tree_leaves(params)
+    ]
     assert isinstance(got["c"], tuple) and isinstance(got["a"], list)
 
 

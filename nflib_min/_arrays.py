@@ -87,7 +87,7 @@ def describe(value: object) -> str:
 
 
 def check_params(owner: object, params: object, shapes: dict[str, tuple], n: int) -> bool:
-    """True if every leaf has a row axis (amortised), False if none has; ValueError otherwise.
+    """True if every leaf has a row axis (amortized), False if none has; ValueError otherwise.
 
     A leaf is either global, with the shape given in `shapes`, or one set per row, with (n,) before.
     """
