@@ -73,7 +73,7 @@ class PlainFreeEnergy:
         from autograd import value_and_grad
 
         def loss(params: dict, z0: Array) -> float:
-            zK, log_det = flow.bijection.formula(params, z0)
+            zK, log_det = flow.bijection.forward_formula(params, z0)
             return anp.mean(flow.base.log_prob(z0) - target.log_density(zK) - log_det)
 
         self.flow, self.batch, self.both = flow, batch, value_and_grad(loss)

@@ -21,12 +21,13 @@ from nflib_min._arrays import (
     is_traced,
     untraced,
 )
-from nflib_min.bijections import Affine, Bijection, Chain, Pullback, call_written
+from nflib_min.bijections import Affine, Bijection
 from nflib_min.coupling import mixing_order
-from nflib_min.distributions import StandardNormal
+from nflib_min.distributions import StandardNormal, score
+from nflib_min.flow import Chain
 from nflib_min.networks import MLP
+from nflib_min.pullback import Pullback, register
 from nflib_min.radial import softplus
-from nflib_min.scores import base_score, forward_with_score
 
 
 # ------------------------------------------------------------------------------- p(x | z)
@@ -223,14 +224,7 @@ class ConditionalNICE(Bijection):
         W, V, b = (rng.standard_normal(shape) for shape in self.shapes.values())
         return {"W": W / math.sqrt(self.split), "V": 0.01 * V, "b": b}
 
-    def forward_and_log_det(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        if is_traced((params, z0)):
-            return call_written(self, self.formula, params, z0)
-        return self.forward_with_pullback(params, z0)[:2]
-
-    def formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        """The plain layers, one after the other: what the written pullback must agree with."""
-        self._check(params, z0, "z0")
+    def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
         z = z0
         for k, order in enumerate(self.orders):
             h = np.tanh(np.dot(z[:, : self.split], params["W"][k]) + params["b"][..., k, :])
@@ -238,8 +232,7 @@ class ConditionalNICE(Bijection):
             z = np.concatenate([z[:, : self.split], moved], axis=1)[:, order]
         return z, 0 * z0[:, 0]
 
-    def inverse_and_log_det(self, params: dict, zK: Array) -> tuple[Array, Array]:
-        self._check(params, zK, "zK")
+    def inverse_formula(self, params: dict, zK: Array) -> tuple[Array, Array]:
         z = zK
         for k in reversed(range(self.length)):
             z = z[:, onp.argsort(self.orders[k])]
@@ -248,22 +241,18 @@ class ConditionalNICE(Bijection):
             z = np.concatenate([z[:, : self.split], moved], axis=1)
         return z, 0 * zK[:, 0]
 
-    def forward_with_pullback(self, params: dict, z0: Array) -> tuple[Array, Array, Pullback]:
+    def sweep(
+        self, params: dict, z0: Array, s0: Array | None = None, weight: float | Array = 1.0
+    ) -> tuple[Array, Array, Pullback, Array | None]:
         r"""Back through a layer, with G = dF/dz_k Q_k: e = (G_B V^T) (1 - h^2) is dF/d(b_k), then
         dF/dW = z_A^T e, dF/dV = h^T G_B and G_A <- G_A + e W^T.
-        """
-        return self.sweep(params, z0)[:3]
 
-    def sweep(
-        self, params: dict, z0: Array, s0: Array | None = None
-    ) -> tuple[Array, Array, Pullback, Array | None]:
-        r"""`forward_with_pullback`, and the score s_K if s_0 is given: J has ones on its diagonal,
-        so s_A <- s_A - W ((1 - h^2) (V s_B)), s_B stays, and Q permutes both.
+        The score s_K if s_0 is given: J has ones on its diagonal, so s_A <- s_A - W ((1 - h^2)
+        (V s_B)), s_B stays, and Q permutes both.
         """
-        self._check(params, z0, "z0")
         W, V, b = params["W"], params["V"], params["b"]
         split, H, A, z = self.split, [], [], z0.copy()
-        score = None if s0 is None else s0.copy()
+        s = None if s0 is None else s0.copy()
         for k, order in enumerate(self.orders):
             A.append(z[:, :split])
             h = A[k] @ W[k]
@@ -271,11 +260,11 @@ class ConditionalNICE(Bijection):
             H.append(onp.tanh(h, out=h))
             z[:, split:] += h @ V[k]
             z = z[:, order]
-            if score is not None:
-                e = score[:, split:] @ V[k].T
+            if s is not None:
+                e = s[:, split:] @ V[k].T
                 e *= 1 - h * h
-                score[:, :split] -= e @ W[k].T
-                score = score[:, order]
+                s[:, :split] -= e @ W[k].T
+                s = s[:, order]
 
         def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
             g = {name: onp.empty_like(params[name]) for name in self.shapes}
@@ -291,9 +280,9 @@ class ConditionalNICE(Bijection):
                 G[:, :split] += e @ W[k].T
             return g, G
 
-        return z, onp.zeros_like(z0[:, 0]), pullback, score
+        return z, onp.zeros_like(z0[:, 0]), pullback, s
 
-    def _check(self, params: dict, z: Array, name: str) -> None:
+    def _check(self, params: dict, z: Array, name: str) -> bool:
         check_points(z, self.dim, name)
         plain = untraced(params)
         if not isinstance(plain, dict) or plain.keys() != self.shapes.keys():
@@ -308,16 +297,13 @@ class ConditionalNICE(Bijection):
                     f"{f' or {per_row}' if leaf == 'b' else ''}, got {describe(value)}"
                 )
             check_finite(value, f"params[{leaf!r}] of {self}")
+        return False
 
     def __repr__(self) -> str:
         return f"ConditionalNICE({self.dim}, length={self.length}, hidden={self.shapes['b'][1]})"
 
 
-@forward_with_score.register
-def _(
-    f: ConditionalNICE, params: dict, z0: Array, s0: Array
-) -> tuple[Array, Array, Pullback, Array]:
-    return f.sweep(params, z0, s0)
+register(ConditionalNICE, lambda f, *arguments: f.sweep(*arguments))
 
 
 class InferenceNetwork:
@@ -546,8 +532,8 @@ class AmortizedFreeEnergy:
         flow_params = network.flow_params(outputs, params["flow"])
         try:
             if self.path_gradient:
-                zK, log_det, flow_back, sK = forward_with_score(
-                    network.bijection, flow_params, z0, base_score(network.base, z0)
+                zK, log_det, flow_back, sK = network.bijection.forward_with_score(
+                    flow_params, z0, score(network.base, z0)
                 )
             else:
                 zK, log_det, flow_back = network.bijection.forward_with_pullback(flow_params, z0)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nflib_min._arrays import Array, Params, check_dim, check_points, check_rows
-from nflib_min.bijections import Affine, Bijection, Chain, TriangularAffine
+from nflib_min.bijections import Affine, Bijection, TriangularAffine
 from nflib_min.coupling import real_nvp
 from nflib_min.distributions import StandardNormal
-from nflib_min.flow import Flow
+from nflib_min.flow import Chain, Flow
 from nflib_min.objectives import FreeEnergy, effective_sample_size, import_arviz, k_limit, pareto_k
 from nflib_min.planar import Planar
 from nflib_min.targets import Target

@@ -269,7 +269,7 @@ for name, start in (("centred", 0.0), ("shifted", 1.0)):
     params = {"mean": onp.array([start, 0.0]), "log_scale": onp.zeros(2)}
     runs[name] = training.fit(loss, params, 1500, onp.random.default_rng(4), learning_rate=rate)
     log_w = objectives.log_weights(runs[name].params, independent, u1, 50_000, rng)
-    gap, _ = checks.evidence_gap(log_w, u1.log_normalizer)  # an error if the ELBO is above ln Z
+    gap, _ = checks.check_bound(log_w, u1.log_normalizer)  # an error if the ELBO is above ln Z
     print(f"{name} start: the bound misses ln Z by about {gap:.1f} nats")
 
 # %%
@@ -293,7 +293,7 @@ plotting.show(fig, alt=alt, caption=caption)
 
 
 # %% [markdown]
-# The shifted run ends with a loss near $-1$. That is no bug, since the floor is $-\ln Z \approx -1.88$. The centred run ends near $+1.3$, and nothing in its flat curve warns that it misses 3.2 nats. A loss *below* the floor would be a bug, and `evidence_gap` ([checks.py](../nflib_min/checks.py)) raises an error when draws say so.
+# The shifted run ends with a loss near $-1$. That is no bug, since the floor is $-\ln Z \approx -1.88$. The centred run ends near $+1.3$, and nothing in its flat curve warns that it misses 3.2 nats. A loss *below* the floor would be a bug, and `check_bound` ([checks.py](../nflib_min/checks.py)) raises an error when draws say so.
 #
 # **The sign of a loss says nothing about a model of continuous data; the distance to its floor $-\ln Z$ says everything. A loss below the floor, beyond sampling noise, is always a bug.**
 #
@@ -641,7 +641,7 @@ print("not attempted" if given is None else [*hits, "expected (ln w_i - b_i) * s
 z, log_q = independent.sample_and_log_prob(narrow, 10_000, onp.random.default_rng(0))
 careless = model.log_likelihood(z) - 0.5 * onp.sum(z**2, axis=1)  # "constants do not matter"
 try:
-    checks.evidence_gap(careless - log_q, log_px)
+    checks.check_bound(careless - log_q, log_px)
     raise RuntimeError("the check let a bound above the evidence pass")
 except AssertionError as error:
     print(error)

@@ -212,7 +212,7 @@ for name, network in networks.items():
     np.testing.assert_allclose(np.exp(lnq).sum(axis=1) * cell, 1, atol=0.01)  # densities
     kl[name] = np.array([divergence(of_x, i) for i, of_x in enumerate(lnq)])
     for i in range(16):
-        gap, error = checks.evidence_gap(draws[name][i], log_p[i])  # asserts ELBO <= ln p(x)
+        gap, error = checks.check_bound(draws[name][i], log_p[i])  # asserts ELBO <= ln p(x)
         assert gap > 0 and abs(gap - kl[name][i]) < 5 * error + 2e-3
     print(f"{name:<18}: 16 of 16 bounds below ln p(x), each by its KL: True")
 
@@ -631,7 +631,7 @@ for stretch in (0.0, 2.0, 8.0):
     layer = {"u": np.array([[stretch, 0.0]]), "w": np.array([[1.0, 0.0]]), "b": np.array([1.4])}
     _, log_det = Planar(2, 1).forward_and_log_det(layer, z0)
     try:
-        checks.evidence_gap(model.log_joint(theta, x[None], z0) - log_q0 + log_det, log_p[10])
+        checks.check_bound(model.log_joint(theta, x[None], z0) - log_q0 + log_det, log_p[10])
         print(f"stretch {stretch:g}: below ln p(x)")
     except AssertionError as error:
         print(f"stretch {stretch:g}: AssertionError: {error}")

@@ -122,7 +122,7 @@ for check, tolerance in (mistakes.POPULAR | mistakes.LAWS).items():
 # | round trip | $f^{-1}(f(\epsilon)) = \epsilon$ | length | `round_trip_error` |
 # | log det | the formula is that of autograd's whole Jacobian | nats | `log_det_by_autodiff` |
 # | mass | $\int q_K = 1$ | probability | `total_mass` |
-# | bound | ELBO $\le \ln Z$, up to five standard errors | nats | `evidence_gap` |
+# | bound | ELBO $\le \ln Z$, up to five standard errors | nats | `check_bound` |
 # | finite Z | $\int p(x, z)\,dz$ stays the same on a larger window | nats | `mass_growth` |
 # | new data | simulated $x$ have the moments of exact ones | standard errors | `moment_gap` |
 #

@@ -55,7 +55,7 @@ BIJECTIONS = {
     "Permute": lambda dim, length: Permute(permutation(dim)),
     "Orthogonal": lambda dim, length: orthogonal(dim),
     "Planar": lambda dim, length: Planar(dim, length),
-    "Planar, printed": lambda dim, length: Planar(dim, length, printed_constraint=True),
+    "Planar, printed": lambda dim, length: Planar(dim, length, gain=1.0),
     "Radial": lambda dim, length: Radial(dim, length),
     "Coupling, additive": lambda dim, length: Coupling(
         dim, min(length, 3), affine=False, hidden=(8,)

@@ -26,7 +26,7 @@ from nflib_min import (
 )
 from nflib_min._trees import tree_leaves, tree_unflatten
 from nflib_min.amortized import ConditionalNICE
-from nflib_min.bijections import pullback_by_autograd
+from nflib_min.pullback import pullback_by_autograd
 from tests.laws import (
     APPROXIMATE,
     BIJECTIONS,
@@ -154,7 +154,7 @@ def test_pullback_is_autograds_of_the_formula(name, per_row, seed, dim, length, 
     with np.errstate(over="ignore"):  # autograd divides by cosh^2, which may be inf
         assert checks.pullback_error(f, params, z) <= 1e-7
     if hasattr(f, "formula"):
-        close(f.forward_and_log_det(params, z), f.formula(params, z))
+        close(f.forward_and_log_det(params, z), f.forward_formula(params, z))
 
 
 @every
@@ -390,9 +390,9 @@ def test_dim_is_a_positive_whole_number(kind, dim):
 
 
 def test_the_contract_itself_does_nothing():
-    f = Bijection()
+    f = type("Nothing", (Bijection,), {"dim": 1})()
+    assert f.init(np.random.default_rng(0)) == {}
     for call in (
-        lambda: f.init(np.random.default_rng(0)),
         lambda: f.forward({}, np.zeros((1, 1))),
         lambda: f.inverse({}, np.zeros((1, 1))),
     ):
@@ -617,9 +617,9 @@ def test_third_derivatives_come_from_the_formula():
     def third(forward):
         return grad(grad(grad(F)))(0.7, forward)
 
-    assert third(f.forward_and_log_det) == pytest.approx(third(f.formula), rel=1e-12)
+    assert third(f.forward_and_log_det) == pytest.approx(third(f.forward_formula), rel=1e-12)
     hessian = jacobian(jacobian(lambda z: f.forward_and_log_det(params, z)[1][0]))(z)
-    expected = jacobian(jacobian(lambda z: f.formula(params, z)[1][0]))(z)
+    expected = jacobian(jacobian(lambda z: f.forward_formula(params, z)[1][0]))(z)
     assert hessian == pytest.approx(expected, rel=1e-12)
 
 
