@@ -492,7 +492,7 @@ def test_gradients_of_a_float32_density_are_float32(f, kernels):
 @pytest.mark.parametrize("rng", [0, None, np.random.RandomState(0), 1.5])
 def test_what_is_not_a_generator_is_refused(rng):
     flow = Flow(StandardNormal(2), Affine(2))
-    with pytest.raises(ValueError, match="rng: expected a numpy.random.Generator, got a"):
+    with pytest.raises(ValueError, match=r"rng: expected a numpy\.random\.Generator, got a"):
         flow.sample(flow.init(None), 3, rng)
-    with pytest.raises(ValueError, match="rng: expected a numpy.random.Generator, got a"):
+    with pytest.raises(ValueError, match=r"rng: expected a numpy\.random\.Generator, got a"):
         FreeEnergy(flow, Gaussian(np.zeros(2), np.eye(2))).value_and_grad(flow.init(None), rng, 0)
