@@ -56,15 +56,21 @@ def load(path: Path) -> nbformat.NotebookNode:
 
 def as_ipynb(notebook, outputs_of=None) -> str:
     """The notebook as a file, with the outputs of an executed one that has the same code cells."""
+    return nbformat.writes(described(notebook, outputs_of)) + "\n"
+
+
+def described(notebook, outputs_of=None):
+    """A copy with the outputs of an executed notebook, its figures described, its cells folded."""
     notebook = copy.deepcopy(notebook)
     if outputs_of is not None:
         for cell, done in zip(code_cells(notebook), code_cells(outputs_of), strict=True):
-            cell.outputs, cell.execution_count = done.outputs, done.execution_count
+            cell.outputs = copy.deepcopy(done.outputs)
+            cell.execution_count = done.execution_count
     describe_figures(notebook)
     for cell in code_cells(notebook):
         if {"hide-input", "hide-cell"} & set(cell.metadata.get("tags", [])):
             cell.metadata["jupyter"] = {"source_hidden": True}  # JupyterLab collapses it
-    return nbformat.writes(notebook) + "\n"
+    return notebook
 
 
 def describe_figures(notebook) -> None:
