@@ -410,9 +410,7 @@ def test_targets_can_be_pickled_and_copied(name):
 
 
 def test_an_asymmetric_covariance_is_refused():
-    with pytest.raises(
-        ValueError, match="covariance: expected a symmetric matrix"
-    ):
+    with pytest.raises(ValueError, match="covariance: expected a symmetric matrix"):
         Gaussian(np.zeros(2), np.array([[1.0, 9.0], [0.5, 100.0]]))
 
 
