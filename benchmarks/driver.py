@@ -193,7 +193,7 @@ def machine() -> dict:
 def processor() -> str:
     """The processor's name as the system gives it."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
@@ -225,7 +225,7 @@ def write(record: dict, path: Path) -> None:
 def is_done(path: Path, rounds: int) -> bool:
     """True if a run with this library and these versions has already left at least these rounds."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return (

@@ -22,8 +22,8 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 CONDA_NAMES = {"matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 PIP_ONLY = {"django-static-mathjax"}  # no conda channel has it
@@ -149,7 +149,10 @@ def lock_faults(text: str, group: str) -> list[str]:
 
 @pytest.mark.parametrize("group", ["test", "lab"])
 def test_the_locks_fit_pyproject_on_every_python(group):
-    assert lock_faults((ROOT / "requirements" / f"{group}.txt").read_text(), group) == []
+    assert (
+        lock_faults((ROOT / "requirements" / f"{group}.txt").read_text(encoding="utf-8"), group)
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,29 +168,33 @@ def test_the_locks_fit_pyproject_on_every_python(group):
     ],
 )
 def test_a_lock_that_does_not_fit_is_caught(old, new, fault):
-    text = (ROOT / "requirements" / "test.txt").read_text()
+    text = (ROOT / "requirements" / "test.txt").read_text(encoding="utf-8")
     assert old in text
     assert any(f.startswith(fault) for f in lock_faults(text.replace(old, new), "test"))
 
 
 def test_jupyterlab_stays_out_of_the_test_environment():
-    assert "jupyterlab==" not in (ROOT / "requirements" / "test.txt").read_text()
+    assert "jupyterlab==" not in (ROOT / "requirements" / "test.txt").read_text(encoding="utf-8")
 
 
 # -- the rest of the house -----------------------------------------------------------------------
 
 
 def test_ci_runs_every_python_there_is_a_lock_for():
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    workflow = yaml.safe_load(
+        (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    )
     assert tuple(workflow["jobs"]["test"]["strategy"]["matrix"]["python"]) == PYTHONS
     assert PROJECT["project"]["requires-python"] == f">={PYTHONS[0]}"
 
 
 def test_the_code_of_the_readme_runs(tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+    )
     assert blocks, "README.md shows no Python"
     script = tmp_path / "readme.py"
-    script.write_text("\n".join(blocks))
+    script.write_text("\n".join(blocks), encoding="utf-8")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 

@@ -440,7 +440,7 @@ def save_other_header(path):
     "foreign",
     [
         lambda path: path.write_bytes(b""),
-        lambda path: path.write_text("epoch 3, loss 0.2\n"),
+        lambda path: path.write_text("epoch 3, loss 0.2\n", encoding="utf-8"),
         lambda path: path.write_bytes(pickle.dumps({"x": np.zeros(2)})),
         save_npy,
         save_npz,
