@@ -5,6 +5,9 @@ SHELL := /bin/sh
 
 root := $(CURDIR)
 python := .venv/bin/python
+# any Python starts the set-up, which looks for the newest that fits
+starter = $(or $(PYTHON),$(shell command -v python3 || command -v python),$(error Install Python 3.10 or newer, then run make again))
+setup = $(starter) tools/setup.py $(if $(PYTHON),--python $(PYTHON))
 
 # Caches, settings and temporary files of every tool live under build/, never in the home directory.
 export TMPDIR := $(root)/build/tmp
@@ -29,8 +32,8 @@ help:  ## list the verbs
 setup: .venv/.ready  ## make .venv from the hash-pinned requirements (reused while they stay the same)
 	@mkdir -p "$(TMPDIR)"
 
-.venv/.ready: requirements/test.txt tools/setup.sh
-	@tools/setup.sh .venv requirements/test.txt
+.venv/.ready: requirements/test.txt tools/setup.py
+	@$(setup)
 
 run: setup  ## execute every notebook and write the pages under build/ (under six minutes)
 	@$(python) -m tools.notebooks run
@@ -70,8 +73,8 @@ lab: .venv-lab/.ready  ## open JupyterLab on the notebooks
 	@.venv-lab/bin/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(lab)
 
-.venv-lab/.ready: requirements/lab.txt tools/setup.sh
-	@tools/setup.sh .venv-lab requirements/lab.txt
+.venv-lab/.ready: requirements/lab.txt tools/setup.py
+	@$(setup) lab
 
 lock:  ## renew requirements/ from pyproject.toml (needs uv and the network)
 	@tools/lock.sh

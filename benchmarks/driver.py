@@ -75,7 +75,7 @@ class Process:
     def __init__(self, contender: str, dtype: str) -> None:
         self.contender = contender
         self.cache = tempfile.TemporaryDirectory()  # so that compiling is always from the start
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", contender, module_of(contender)],
             env={**environment(dtype), "TORCHINDUCTOR_CACHE_DIR": self.cache.name},

@@ -526,7 +526,9 @@ def insert(text: str, generated: str, name: str) -> str:
 
 def write_text(text: str, path: Path) -> None:
     """Write beside `path`, then rename over it."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
+    ) as file:
         file.write(text)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)

@@ -3,7 +3,9 @@
 No solver is asked, so that the test needs no network: names and version bounds are compared.
 """
 
+import ast
 import copy
+import os
 import re
 import subprocess
 import sys
@@ -21,10 +23,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from tools import setup
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 CONDA_NAMES = {"matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 PIP_ONLY = {"django-static-mathjax"}  # no conda channel has it
 
@@ -186,6 +190,7 @@ def test_ci_runs_every_python_there_is_a_lock_for():
     )
     assert tuple(workflow["jobs"]["test"]["strategy"]["matrix"]["python"]) == PYTHONS
     assert PROJECT["project"]["requires-python"] == f">={PYTHONS[0]}"
+    assert PYTHONS == tuple(f"3.{minor}" for minor in sorted(setup.MINORS))
 
 
 def test_the_code_of_the_readme_runs(tmp_path):
@@ -204,3 +209,69 @@ def test_layout_and_lint(command):
     ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
     done = subprocess.run(ruff, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout
+
+
+# -- on any machine ------------------------------------------------------------------------------
+
+
+def listed(*patterns: str) -> list[Path]:
+    """The files of this checkout, without what tools made; no git is asked, there may be none."""
+    found = [path for pattern in patterns for path in ROOT.glob(f"**/{pattern}")]
+    return [p for p in found if not p.relative_to(ROOT).parts[0].startswith((".venv", "build"))]
+
+
+def without_encoding(source: str) -> list[int]:
+    """The lines that read or write text in whatever encoding the machine prefers."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        given = len(node.args) + (name == "read_text")
+        binary = any("b" in str(getattr(a, "value", "")) for a in node.args[1:])
+        if name in ("read_text", "write_text"):
+            missing = given < 2
+        else:
+            missing = name == "open" and isinstance(node.func, ast.Name) and not binary
+        if missing and not any(keyword.arg == "encoding" for keyword in node.keywords):
+            lines.append(node.lineno)
+    return lines
+
+
+def test_files_are_read_and_written_as_utf_8_whatever_the_locale():
+    found = {path: without_encoding(path.read_text("utf-8")) for path in listed("*.py")}
+    assert len(found) > 50
+    assert {str(path): lines for path, lines in found.items() if lines} == {}
+
+
+def test_a_file_of_an_unsaid_encoding_is_caught():
+    said = 'p.read_text("utf-8"), p.write_text(a, "utf-8"), open(p, "rb"), p.open("rb")'
+    assert without_encoding(f'{said}, open(p, encoding="utf-8")') == []
+    assert without_encoding("p.read_text()\np.write_text(a)\nopen(p)\nopen(p, 'w')") == [1, 2, 3, 4]
+
+
+def test_line_ends_are_the_same_in_every_checkout():
+    assert "* text=auto eol=lf" in (ROOT / ".gitattributes").read_text("utf-8").splitlines()
+    for path in listed("*.py", "*.md", "*.toml", "*.yml", "*.json"):
+        assert b"\r" not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("name", ["tests", "notebooks", "tools"])
+def test_a_stray_package_of_the_same_name_is_not_ours(tmp_path, name):
+    """Some distributions install a top-level package `tests`; a folder of ours must outweigh it."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+    found = subprocess.run(
+        [sys.executable, "-c", f"import {name}; print({name}.__path__[0])"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert Path(found.stdout.strip()) == ROOT / name
+
+
+def test_every_folder_of_tests_is_a_package():
+    for path in listed("test_*.py"):
+        for folder in path.relative_to(ROOT).parents[:-1]:
+            assert (ROOT / folder / "__init__.py").exists(), folder
