@@ -23,6 +23,7 @@ from nflib_min.amortized import (
 )
 from nflib_min.bijections import Bijection
 from nflib_min.objectives import inverse_temperature
+from nflib_min.planar import GAIN
 from nflib_min.training import fit
 from reproduce.mnist_data import binarise, load
 from reproduce.sweep import Task, run, sha256
@@ -70,7 +71,7 @@ def flow_of(flow: str, K: int, printed_constraint: bool, seed: int) -> Bijection
     if flow == "none":
         return None
     if flow == "planar":
-        return Planar(DIM, K, printed_constraint)
+        return Planar(DIM, K, gain=1.0 if printed_constraint else GAIN)
     if flow == "radial":
         return Radial(DIM, K)
     if flow == "nice-perm":

@@ -1,5 +1,8 @@
 """Every law of a bijection, for every bijection; then what each small map promises by itself."""
 
+import copy
+import pickle
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -640,3 +643,37 @@ def test_pullback_by_autograd_of_any_traceable_map():
     )
     g_params, g_z = pullback(np.ones((3, 1)), np.ones(3))
     assert g_params["a"] == pytest.approx(3 + 3 / 2) and g_z.tolist() == [[2.0]] * 3
+
+
+@every
+@pytest.mark.parametrize("single", ["params", "points"])
+def test_dtypes_mix_by_numpys_promotion(name, single):
+    """float32 data meets float64 parameters, or the other way round: the answer is float64's."""
+    f, params, z, g = example(name)
+    if not tree_leaves(params):
+        return
+    params, z = cast(params, np.float32), z.astype(np.float32)
+    wide = cast(params, np.float64), z.astype(float)
+    mixed = (params, wide[1]) if single == "params" else (wide[0], z)
+    for got, expected in zip(everything(f, *mixed, g), everything(f, *wide, g), strict=True):
+        assert got.dtype == np.float64
+        np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
+
+
+@every
+@pytest.mark.parametrize("wrong", [lambda p: p.astype(int), lambda p: p.tolist()])
+def test_parameters_are_floating_arrays_or_a_clear_error(name, wrong):
+    f, params, z, _ = example(name)
+    if not tree_leaves(params):
+        return
+    params = tree_unflatten(params, (wrong(p) for _, p in tree_leaves(params)))
+    for method in (f.forward, f.inverse, f.forward_with_pullback):
+        with pytest.raises(ValueError, match="expected a floating array, got (dtype int64|a list)"):
+            method(params, z)
+
+
+@every
+def test_maps_can_be_pickled_and_copied(name):
+    f, params, z, _ = example(name)
+    for twin in (pickle.loads(pickle.dumps(f)), copy.deepcopy(f)):
+        close(everything(twin, params, z, (z, z[:, 0])), everything(f, params, z, (z, z[:, 0])), 0)

@@ -2,11 +2,12 @@
 
 import math
 import sys
+from contextlib import nullcontext
 
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from autograd import grad
+from autograd import grad, value_and_grad
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,9 +27,10 @@ from nflib_min.objectives import (
     log_weights,
     pareto_k,
 )
+from nflib_min.pullback import without_kernels
 from nflib_min.targets import Gaussian, LinearGaussian, Target, table_1
-from nflib_min.training import fit
-from tests.laws import BIJECTIONS, cast, params_for
+from nflib_min.training import cosine_decay, fit
+from tests.laws import BIJECTIONS, arrays_of, cast, params_for, points
 
 
 def rng(seed=0):
@@ -422,3 +424,75 @@ def test_an_ode_flow_bounds_the_evidence_too():
     log_w = log_weights(params_for(f, rng(), 0.4), flow, model(), 4000, rng())
     gap, error = checks.check_bound(log_w, model().log_normalizer)
     assert gap > 5 * error
+
+
+class StudentBase:
+    """A base of the user's own, with heavier tails than a normal."""
+
+    def __init__(self, dim, nu=3.0):
+        self.dim, self.nu = dim, nu
+
+    def sample(self, n, rng, dtype=float):
+        return rng.standard_t(self.nu, (n, self.dim)).astype(dtype)
+
+    def log_prob(self, z):
+        nu = self.nu
+        c = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2) - 0.5 * math.log(nu * math.pi)
+        return anp.sum(c - (nu + 1) / 2 * anp.log1p(z**2 / nu), axis=1)
+
+
+class Shifted(StandardNormal):
+    """A subclass of a known base with another density: N(1, I)."""
+
+    def sample(self, n, rng, dtype=float):
+        return super().sample(n, rng, dtype) + 1
+
+    def log_prob(self, z):
+        return super().log_prob(z - 1)
+
+
+@pytest.mark.parametrize("base", [StudentBase(2), Shifted(2)], ids=["Student", "N(1, I)"])
+@pytest.mark.parametrize("path_gradient", [False, True])
+def test_a_base_of_the_users_own_is_scored_by_its_own_density(base, path_gradient):
+    """The target is the base moved by 1 and twice as wide: mean 1, scale 2."""
+    target = Target(lambda z: base.log_prob((z - 1) / 2) - 2 * np.log(2.0), 2)
+    flow = Flow(base, Affine(2))
+    rng = np.random.default_rng(0)
+    loss = FreeEnergy(flow, target, 256, path_gradient=path_gradient)
+    done = fit(loss, flow.init(rng), 800, rng, learning_rate=cosine_decay(0.05, 800))
+    assert done.params["mean"] == pytest.approx([1.0, 1.0], abs=0.15)
+    assert np.exp(done.params["log_scale"]) == pytest.approx([2.0, 2.0], abs=0.15)
+
+
+@pytest.mark.parametrize("name", BIJECTIONS)
+def test_maximum_likelihood_has_the_gradient_of_the_formula(name):
+    """-mean ln q of data, differentiated by autograd through the kernels, and without them."""
+    f, rng = BIJECTIONS[name](2, 3), np.random.default_rng(0)
+    flow, params, x = Flow(StandardNormal(f.dim), f), params_for(f, rng, 0.4), points(f, rng, 6)
+    loss = value_and_grad(lambda p: -anp.mean(flow.log_prob(p, x)))
+    value, g = loss(params)
+    with without_kernels():
+        expected, by_formula = loss(params)
+    assert value == pytest.approx(expected, rel=1e-10)
+    for a, b in zip(arrays_of(g), arrays_of(by_formula), strict=True):
+        assert a == pytest.approx(b, rel=1e-7, abs=1e-9)
+
+
+@pytest.mark.parametrize("f", [Planar(2, 4), Radial(2, 4), Affine(2), TriangularAffine(2)])
+@pytest.mark.parametrize("kernels", [True, False])
+def test_gradients_of_a_float32_density_are_float32(f, kernels):
+    flow, rng = Flow(StandardNormal(2), f), np.random.default_rng(0)
+    params, x = cast(params_for(f, rng), np.float32), points(f, rng, 5, dtype=np.float32)
+    with nullcontext() if kernels else without_kernels():
+        g_params = grad(lambda p: anp.sum(flow.log_prob(p, x)))(params)
+        g_x = grad(lambda z: anp.sum(flow.log_prob(params, z)))(x)
+    assert {array.dtype for array in (*arrays_of(g_params), g_x)} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("rng", [0, None, np.random.RandomState(0), 1.5])
+def test_what_is_not_a_generator_is_refused(rng):
+    flow = Flow(StandardNormal(2), Affine(2))
+    with pytest.raises(ValueError, match=r"rng: expected a numpy\.random\.Generator, got a"):
+        flow.sample(flow.init(None), 3, rng)
+    with pytest.raises(ValueError, match=r"rng: expected a numpy\.random\.Generator, got a"):
+        FreeEnergy(flow, Gaussian(np.zeros(2), np.eye(2))).value_and_grad(flow.init(None), rng, 0)

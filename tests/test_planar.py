@@ -342,3 +342,30 @@ def test_the_root_is_finite_where_one_plus_c_rounds_to_c(dtype, c):
     a = planar_root(dtype(c), dtype(0), t)
     assert a.dtype == dtype and np.isfinite(a).all()
     assert np.abs(a + dtype(c) * np.tanh(a) - t).max() <= 8 * np.finfo(dtype).eps * 2 * c
+
+
+# ---------------------------------------------------------------- where determinants nearly vanish
+@pytest.mark.parametrize(
+    "size, tolerance", [(1e3, 1e-14), (1e6, 1e-13), (1e8, 1e-13), (1e12, 1e-12)]
+)
+def test_the_inverse_is_accurate_where_a_layer_stretches_a_lot(size, tolerance):
+    """z_K - u h is a difference of two numbers of size c; along w the root is exact."""
+    f = Planar(2, 1)
+    params = {"u": np.array([[size, 0.3]]), "w": np.array([[1.0, 0.0]]), "b": np.array([0.2])}
+    z = np.random.default_rng(0).standard_normal((50, 2))
+    zK, log_det = f.forward_and_log_det(params, z)
+    z_back, log_det_back = f.inverse_and_log_det(params, zK)
+    assert np.abs(z_back - z).max() < tolerance
+    assert np.abs(log_det + log_det_back).max() < 1e3 * tolerance
+
+
+@pytest.mark.parametrize("u", [-36.0, -40.0, -200.0, -700.0])
+def test_gradients_of_the_density_are_finite_at_a_fold(u):
+    """1 + c is e^u here: too small to be 1 + c in floating point, and far from 0."""
+    flow = Flow(StandardNormal(1), Planar(1, 1))
+    params = {"u": np.array([[u]]), "w": np.array([[1.0]]), "b": np.array([0.0])}
+    with np.errstate(over="raise", invalid="raise"):
+        g = grad(lambda p: anp.sum(flow.log_prob(p, np.zeros((1, 1)))))(params)
+    assert all(np.isfinite(array).all() for array in g.values())
+    # ln q(0) = ln q_0(0) - ln(1 + c), 1 + c = softplus(u + ln(e - 1)): its slope in u is -1 there
+    assert g["u"][0, 0] == pytest.approx(-1.0, rel=1e-6)

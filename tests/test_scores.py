@@ -65,7 +65,7 @@ def test_one_sweep_gives_the_pullback_and_the_score(name, per_row):
             return
         params = repeat_rows(params, 5)
     s0, g, g_log_det = rng.standard_normal(z0.shape), rng.standard_normal(z0.shape), z0[:, 0].copy()
-    zK, log_det, pullback, sK = f.forward_with_score(params, z0, s0)
+    zK, log_det, pullback, _ = f.forward_with_score(params, z0, s0)
     expected = f.forward_with_pullback(params, z0)
     np.testing.assert_allclose(zK, expected[0], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(log_det, expected[1], rtol=1e-12, atol=1e-12)

@@ -24,8 +24,8 @@ def constrain(u: Array, w: Array, gain: float) -> tuple[Array, Array, Array, Cal
     r"""u_hat, c and 1 + c of `planar.constrain` for all K layers at once, and the way back.
 
     With a = w.u, D = m(a) - a and q = |w|^2: u_hat = u + w D / q and c = m(a). Given g_u_hat and
-    g_c, s = g_u_hat . w / q is dF/dD, so dF/da = s (m' - 1) + g_c m' and dF/dq = -s D / q; and
-    1 - m' = e^-(1 + c) makes dF/da = g_c - (s + g_c) e^-(1 + c).
+    g_c, s = g_u_hat . w / q is dF/dD, so dF/da = s (m' - 1) + g_c m' and dF/dq = -s D / q, with
+    m' = 1 - e^-(1 + c), which is tiny where 1 + c is, and g_c then large.
     """
     a = np.einsum("kd...,kd...->k...", w, u)
     q = np.einsum("kd...,kd...->k...", w, w)
@@ -40,7 +40,8 @@ def constrain(u: Array, w: Array, gain: float) -> tuple[Array, Array, Array, Cal
     def pullback(g_u_hat: Array, g_c: Array) -> tuple[Array, Array]:
         s = np.einsum("kd...,kd...->k...", g_u_hat, w)
         s *= over_q
-        g_a = (g_c - (s + g_c) * np.exp(-one_plus_c))[:, None]
+        minus_slope = np.expm1(-one_plus_c)
+        g_a = -(g_c * minus_slope + s * (1 + minus_slope))[:, None]
         s *= 2
         g_w = g_u_hat - s[:, None] * w
         g_w *= step
