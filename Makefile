@@ -64,9 +64,9 @@ bench: .venv-bench/.ready  ## race seven other libraries, with an environment of
 bench-quick: setup  ## this library alone, under a minute
 	@$(python) -m benchmarks --quick
 
-reproduce: setup  ## the paper's figures and tables (entry=fig1|fig3|mnist|..., mnist=DIR, jobs=N; hours)
+reproduce: setup  ## the paper's figures and tables, hours (entry=fig1|..., mnist=DIR, jobs=N, save=1)
 	@$(python) -m reproduce $(or $(entry),all) $(if $(mnist),--mnist "$(mnist)") \
-		$(if $(jobs),--jobs $(jobs)) $(if $(scheduler),--scheduler $(scheduler))
+		$(if $(jobs),--jobs $(jobs)) $(if $(scheduler),--scheduler $(scheduler)) $(if $(save),--save)
 
 lab: .venv-lab/.ready  ## open JupyterLab on the notebooks
 	@mkdir -p "$(TMPDIR)"
