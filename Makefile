@@ -35,11 +35,11 @@ setup: .venv/.ready  ## make .venv from the hash-pinned requirements (reused whi
 .venv/.ready: requirements/test.txt tools/setup.py
 	@$(setup)
 
-run: setup  ## execute every notebook and write the pages under build/ (under six minutes)
-	@$(python) -m tools.notebooks run
+run: setup  ## execute every notebook and write its page under build/ (minutes; seconds=N a cell)
+	@$(python) -m tools.notebooks run $(if $(seconds),--seconds $(seconds))
 
-test: setup  ## prove everything: library, notebooks, README (under ten minutes)
-	@$(python) -m pytest -q -n 2 --dist loadscope
+test: setup  ## prove everything: library, notebooks, README (about ten minutes; seconds=N a cell)
+	@$(python) -m pytest -q -n 2 --dist loadscope $(if $(seconds),--nbval-cell-timeout $(seconds))
 
 check: setup  ## the quick checks of an author: layout, lint, pairs and house style
 	@.venv/bin/ruff format --check .
@@ -47,7 +47,7 @@ check: setup  ## the quick checks of an author: layout, lint, pairs and house st
 	@$(python) -m tools.notebooks check
 
 notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even where no code changed)
-	@$(python) -m tools.notebooks sync $(if $(all),--all)
+	@$(python) -m tools.notebooks sync $(if $(all),--all) $(if $(seconds),--seconds $(seconds))
 
 posts: setup  ## write the notebooks as al-folio posts under build/site (repository=URL ref=TAG)
 	@$(python) -m blog notebooks/*.ipynb notebooks/ko/*.ipynb --out build/site \
