@@ -44,7 +44,7 @@ def level_lines(ax, log_p, color, limits=(-4.0, 4.0), drops=(-4.5, -2.0, -0.5), 
     plotting.square(ax, limits)
 
 
-# %%
+# %% alt="A tilted posterior with three Gaussian q, and their lower bounds. Each bound stays below the ln p(x) line by its KL divergence; the exact q touches the line." caption="A posterior (orange), three Gaussians q (green), and what each bound misses (bars)."
 fig, ((left, right),) = plotting.panels(1, 2, size=3.6)
 level_lines(left, posterior.log_prob, plotting.TARGET, (-2.0, 4.0))
 right.axhline(log_px, color=plotting.TARGET, linewidth=1, label=r"$\ln Z = \ln p(x)$")
@@ -60,10 +60,7 @@ right.set_xticks(range(3), ["wide q", "narrow q", "exact q"])
 right.set(ylim=(-3.8, -1.7), ylabel="nats", title="ELBO (green) + KL (bar)")
 right.legend(frameon=False, loc="lower right")
 left.set_title(r"$p(z \mid x)$ and three $q(z)$")
-alt = """A tilted posterior with three Gaussian q, and their lower bounds. Each bound stays below \
-the ln p(x) line by its KL divergence; the exact q touches the line."""
-caption = "A posterior (orange), three Gaussians q (green), and what each bound misses (bars)."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 # %% [markdown]
 # You will be able to
@@ -111,7 +108,7 @@ plotting.show(fig, alt=alt, caption=caption)
 #
 # The clock is `LinearGaussian` in [targets.py](../nflib_min/targets.py) with $W = (1, 1)$. Everything in it is Gaussian, so the integral has a closed form, $p(x) = N(x;\, 0,\, W W^\top + s^2)$. With $d = 2$ a grid will do too, and so will the average of the likelihood over draws from the prior, which is [(1)](#eq-1) in words.
 
-# %%
+# %% alt="A round prior, a diagonal ridge of likelihood, and their normalized product, equal axes. The posterior is an ellipse that leans along the ridge." caption="The reading tells the sum: a ridge. On it, if one part is not to blame, the other is."
 z, cell = checks.grid((-8.0, 8.0), 400)
 by_grid = onp.log(onp.sum(onp.exp(model.log_density(z))) * cell)
 draws = StandardNormal(2).sample(200_000, onp.random.default_rng(0))
@@ -126,10 +123,7 @@ terms = {"prior $p(z)$": model.log_prior, r"likelihood $p(x \mid z)$": model.log
 terms[r"posterior $p(z \mid x)$"] = posterior.log_prob
 for ax, (title, log_p) in zip(axes, terms.items(), strict=True):
     plotting.density(ax, log_p, (-3.0, 3.0), title=title)
-alt = """A round prior, a diagonal ridge of likelihood, and their normalized product, equal axes. \
-The posterior is an ellipse that leans along the ridge."""
-caption = "The reading tells the sum: a ridge. On it, if one part is not to blame, the other is."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 # %% [markdown]
 # So the answer to the prediction is no. Knowing the sum ties the two errors together: each has variance $5/9$, their covariance is $-4/9$, and so the correlation is $-0.8$.
@@ -165,7 +159,7 @@ plotting.show(fig, alt=alt, caption=caption)
 #
 # Below is the histogram of $\ln w$ for the wide $q$ of the first figure. The flow ([flow.py](../nflib_min/flow.py)) draws from $q$; `log_weights` ([objectives.py](../nflib_min/objectives.py)) returns $\ln w$.
 
-# %%
+# %% alt="A histogram of log weights with a long left tail. The mean of the log weights lies to the left of the log of the mean weight, which coincides with ln p(x)." caption="The left tail pulls the mean of the logarithms down, but hardly the log of the mean."
 independent = Flow(StandardNormal(2), Affine(2))  # z_K = mu + sigma * z_0, sigma = e^log_scale
 wide = {"mean": posterior.mean, "log_scale": onp.log(onp.diag(posterior.covariance)) / 2}
 rng = onp.random.default_rng(1)
@@ -182,10 +176,7 @@ ax.axvline(log_mean_w, color="#8cc5e3", linewidth=5, label=r"$\ln$ of the mean o
 ax.axvline(log_px, color=plotting.TARGET, linestyle="--", label=r"$\ln Z = \ln p(x)$")
 ax.set(xlabel="nats", ylabel="draws")
 ax.legend(frameon=False, loc="upper left")
-alt = """A histogram of log weights with a long left tail. The mean of the log weights lies to the \
-left of the log of the mean weight, which coincides with ln p(x)."""
-caption = "The left tail pulls the mean of the logarithms down, but hardly the log of the mean."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 
 # %% [markdown]
@@ -272,7 +263,7 @@ for name, start in (("centred", 0.0), ("shifted", 1.0)):
     gap, _ = checks.check_bound(log_w, u1.log_normalizer)  # an error if the ELBO is above ln Z
     print(f"{name} start: the bound misses ln Z by about {gap:.1f} nats")
 
-# %%
+# %% alt="Left, two Gaussians on two arcs: one wide in the middle, one on the right arc. Right, their ELBO against steps: both level off, at different distances below the ln Z line." caption="Both runs look finished. The distance to ln Z (dashed) tells which fit is good."
 fig, ((left, right),) = plotting.panels(1, 2, size=3.6)
 level_lines(left, u1.log_prob, plotting.TARGET)
 for (name, run), style in zip(runs.items(), [":", "-"], strict=True):
@@ -286,10 +277,7 @@ right.text(1500, u1.log_normalizer + 0.08, r"$\ln Z$", ha="right")
 right.axhline(0, color="0.7", linewidth=0.8)
 right.set(xlabel="step", ylabel="ELBO, nats", ylim=(-2.6, 2.6), title="ELBO during training")
 left.set_title("$U_1$ and where $q$ ended")
-alt = """Left, two Gaussians on two arcs: one wide in the middle, one on the right arc. Right, \
-their ELBO against steps: both level off, at different distances below the ln Z line."""
-caption = "Both runs look finished. The distance to ln Z (dashed) tells which fit is good."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 
 # %% [markdown]
@@ -407,7 +395,7 @@ assert both["one arc"][1] > 25 and abs(both["narrow"][0] - both["wide"][1]) < 1e
 entropy_q = onp.sum(moments["log_scale"]) + onp.log(2 * onp.pi) + 1
 assert abs(both["moments"][1] - (entropy_q - entropy)) < 1e-6
 
-# %%
+# %% alt="Two targets, a tilted ellipse and two arcs, each with two Gaussians. The solid ones stay inside the target, the dotted ones cover all of it and the empty space between." caption="Solid: best reverse KL, inside the target. Dotted: best forward KL, over all of it."
 fig, (axes,) = plotting.panels(1, 2, size=3.4)
 for i, (params, p) in enumerate(cases.values()):
     log_q, style = partial(independent.log_prob, params), "-:"[i % 2]
@@ -415,10 +403,7 @@ for i, (params, p) in enumerate(cases.values()):
     level_lines(axes[i // 2], log_q, plotting.FLOW, drops=(-2.0,), style=style)
 axes[0].set_title("the clock: narrow and wide")
 axes[1].set_title("$U_1$: one arc and moments")
-alt = """Two targets, a tilted ellipse and two arcs, each with two Gaussians. The solid ones stay \
-inside the target, the dotted ones cover all of it and the empty space between."""
-caption = "Solid: best reverse KL, inside the target. Dotted: best forward KL, over all of it."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 # %% [markdown]
 # The two directions fail in opposite ways. The reverse optimum is too narrow or loses a mode; measured by the forward divergence, the one-arc $q$ costs over 25 nats, because it all but rules out half of the truth. The forward optimum covers everything and puts mass where there is none, into the hole of the ring. On the clock both optima cost the same 0.511 nats, each in its own direction.
@@ -466,7 +451,7 @@ assert 8 * pathwise.var() < calmed.var() < score.var() / 3
 assert 70 < score.var() / pathwise.var() < 90
 print(f"variance: score function {score.var():.0f}, reparameterized {pathwise.var():.1f}")
 
-# %%
+# %% alt="Left, gradients from single draws: the score function's spread over 200 units, the reparameterized ones stay near 8. Right, running means: the score function's wanders far longer." caption="One gradient, two unbiased estimators: the score function (grey) is far noisier."
 fig, ((left, right),) = plotting.panels(1, 2, size=3.4)
 n = onp.arange(1, 5001)
 for g, style, color, name in (
@@ -480,10 +465,7 @@ for line in (left.axvline, right.axhline):
 left.set(xlabel="gradient from one draw", ylabel="density", yscale="log")
 right.set(xlabel="draws averaged", ylabel="estimate", xscale="log", ylim=(-12, 28))
 right.legend(frameon=False, loc="lower right")
-alt = """Left, gradients from single draws: the score function's spread over 200 units, the \
-reparameterized ones stay near 8. Right, running means: the score function's wanders far longer."""
-caption = "One gradient, two unbiased estimators: the score function (grey) is far noisier."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 # %% [markdown]
 # The score function's variance is some 80 times as large: it needs 80 draws where the other needs one. A baseline (exercise 3) takes off more than two thirds, and still leaves a factor above 8. Flows are built for [(N4)](#eq-N4): a $z_K$ that is a differentiable function of $z_0$ is what a flow is.
@@ -522,7 +504,7 @@ for params, finite in ((narrow, False), (wide, True)):  # E_q[w^2] is an integra
     assert (onp.linalg.eigvalsh(precision).min() > 0) == finite
 print("all bounds climb; variance of w: infinite for the narrow q, finite for the wide one")
 
-# %%
+# %% alt="Three importance-weighted bounds against k, relative to ln Z. The wide q starts lowest and soon leads, the narrow one climbs slowly, the one-arc q levels off at minus ln 2." caption="More draws help where q covers the posterior. If it misses a mode, the bound stalls."
 fig, ((ax,),) = plotting.panels(1, 1)
 fig.set_size_inches(6.5, 3.3)
 for (name, L), style in zip(climbs.items(), ["-o", ":s", "--^"], strict=True):
@@ -532,10 +514,7 @@ ax.axhline(-onp.log(2), color="0.6", linewidth=0.8)
 ax.text(4096, -0.8, r"$\ln Z - \ln 2$", ha="right")
 ax.set(xlabel="k, draws inside the logarithm", ylabel=r"$L_k - \ln Z$, nats", ylim=(-1.4, 0.1))
 ax.legend(frameon=False, loc="lower center", ncols=4)
-alt = """Three importance-weighted bounds against k, relative to ln Z. The wide q starts lowest \
-and soon leads, the narrow one climbs slowly, the one-arc q levels off at minus ln 2."""
-caption = "More draws help where q covers the posterior. If it misses a mode, the bound stalls."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 
 # %% [markdown]

@@ -79,7 +79,7 @@ def divergence(lnq, i):  # KL(q || p(z|x)) for x number i, integrated on the gri
     return np.sum(np.exp(lnq) * (lnq - log_joint[i])) * cell + log_p[i]
 
 
-# %%
+# %% alt="Six data points, one a column: true posteriors shaped like a V, arcs, an arch and two lobes; below them ellipses from the network without a flow, and at the bottom shapes like the true." caption="Top: the true posteriors of six x (four answers each). Middle: one network that gives Gaussians. Bottom: one network that gives eight planar layers to each x. Bends and gaps follow."
 fig, axes = panels(3, 6, size=1.4)
 for i, column in zip((0, 2, 11, 13, 10, 15), axes.T, strict=True):
     x, window = every_x[i], (-3.0, 3.0)
@@ -92,11 +92,7 @@ for ax, name in zip(axes[:, 0], ("true $p(z|x)$", "$q_0(z|x)$", "$q_K(z|x)$"), s
     ax.set_ylabel(f"{name}\n$z_2$", labelpad=-4)
 for ax in axes.flat:
     ax.label_outer()
-alt = "Six data points, one a column: true posteriors shaped like a V, arcs, an arch and two \
-lobes; below them ellipses from the network without a flow, and at the bottom shapes like the true."
-caption = "Top: the true posteriors of six x (four answers each). Middle: one network that gives \
-Gaussians. Bottom: one network that gives eight planar layers to each x. Bends and gaps follow."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # [Previous: What happens when the flow gets infinitely long?](04_infinitesimal_flows.ipynb) · [Next: Does a flow posterior give the right answer?](06_real_posteriors.ipynb)
@@ -216,7 +212,7 @@ for name, network in networks.items():
         assert gap > 0 and abs(gap - kl[name][i]) < 5 * error + 2e-3
     print(f"{name:<18}: 16 of 16 bounds below ln p(x), each by its KL: True")
 
-# %%
+# %% alt="Left: for sixteen x the exact log evidence with three bounds below it. Right: the gaps on a log scale, largest for q0 alone, smaller for a shared flow, smallest for a flow for each x." caption="No bound crosses its own evidence (left). The gap is $\\mathrm{KL}(q\\,\\Vert\\,p)$ (right): it shrinks for each x when the network gives each x its own flow."
 plain, shared, own = kl.values()
 assert 0.18 < plain.mean() < 0.24 and np.all(own < plain) and np.all(own < shared)
 assert shared.mean() < 0.5 * plain.mean() and own.mean() < 0.25 * plain.mean()
@@ -232,11 +228,7 @@ right.set(ylabel="KL (nats)", title="the gap alone")
 for ax in (left, right):
     ax.set(xlabel="the sixteen x, from rare to common", xticks=[])
 left.legend(frameon=False, fontsize=8)
-alt = "Left: for sixteen x the exact log evidence with three bounds below it. Right: the gaps on a \
-log scale, largest for q0 alone, smaller for a shared flow, smallest for a flow for each x."
-caption = "No bound crosses its own evidence (left). The gap is $\\mathrm{KL}(q\\,\\Vert\\,p)$ \
-(right): it shrinks for each x when the network gives each x its own flow."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # The middle family is worth a look. It has the same eight layers, but one set of them, learned globally: $\mu(x)$ and $\sigma(x)$ move, the bend stays. It repairs somewhat more than half of what the Gaussian loses. The rest is repaired by letting $\lambda$ depend on $x$, and that is why the paper's network puts out every flow parameter.
@@ -311,7 +303,7 @@ for name in ("q_0 alone", "a flow for each x"):
 assert unseen["q_0 alone"].max() > 0.1 and unseen["a flow for each x"].max() < 0.005
 print("unseen by 5,000 draws of q_0: for one x more than a tenth of its posterior: True")
 
-# %%
+# %% alt="What is left below ln p(x) against the number of draws for three families: the flows' lines fall to zero, the line of q0 alone flattens well above it." caption="More draws tighten every bound. The Gaussians' line gets stuck: what their draws never meet, no averaging of weights can find."
 fig, ax = plt.subplots(figsize=(5.8, 3.2), layout="constrained")
 for name, (color, mark) in zip(kl, marks, strict=True):
     values = [rest[name, S] for S in sizes]
@@ -321,11 +313,7 @@ ax.set(xlabel="draws $S$", ylabel=r"$\ln p(x)$ minus the bound (nats)")
 ax.set_xticks(sizes, [f"{S:,}" for S in sizes])
 ax.minorticks_off()
 ax.legend(frameon=False, fontsize=8)
-alt = "What is left below ln p(x) against the number of draws for three families: the flows' lines \
-fall to zero, the line of q0 alone flattens well above it."
-caption = "More draws tighten every bound. The Gaussians' line gets stuck: what their draws never \
-meet, no averaging of weights can find."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 
 # %% [markdown]
@@ -364,7 +352,7 @@ print("total variation: 0 from the prior, more than 0.1 through the shared flow:
 # - $\beta_t$ multiplies the *joint*: the best $q$ is proportional to $p(x, z)^{\beta}$, a flatter posterior, with a prior of variance $1/\beta$. (The paper's first line of (20) leaves the $\beta$ out, and prints $p_K$ for $q_K$.)
 # - The later *KL warm-up* multiplies $\mathrm{KL}(q \Vert p(z))$ instead. Its best $q$ is proportional to $p(x \vert z)^{1/\beta}\, p(z)$: sharper than the posterior. The two err in opposite directions.
 
-# %%
+# %% alt="Three densities for one x: spread over the whole window at beta 0.1 by equation 20, the posterior itself, and a sharp patch with hard edges under the KL warm-up at the same beta." caption="What $q$ is asked to be for one x at $\\beta = 0.1$: flatter than the posterior by (20) (left), sharper by the KL warm-up (right). The same letter, two methods."
 i, beta, wide = 10, 0.1, (-5.0, 5.0)
 log_prior = model.prior.log_prob(grid)
 kinds = {"(20): $p(x, z)^{0.1}$": beta * log_joint[i], "$\\beta = 1$, posterior": log_joint[i]}
@@ -377,11 +365,7 @@ for ax, (title, log_f) in zip(axes[0], kinds.items(), strict=True):
     ax.imshow(f.reshape(160, 160), origin="lower", extent=(*wide, *wide), cmap=plotting.DENSITY)
     plotting.square(ax, wide, title)
 assert entropies[0] > entropies[1] + 1 > entropies[2] + 1.2
-alt = "Three densities for one x: spread over the whole window at beta 0.1 by equation 20, the \
-posterior itself, and a sharp patch with hard edges under the KL warm-up at the same beta."
-caption = "What $q$ is asked to be for one x at $\\beta = 0.1$: flatter than the posterior by (20) \
-(left), sharper by the KL warm-up (right). The same letter, two methods."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # **Two kinds of black and white.** MNIST (a data set of handwritten digits) is grey. Drawing each pixel once as Bernoulli(grey/255) gives noisy edges that no model can predict; thresholding at one half gives smooth ones, and values of $-\ln p$ that others have found about 19 nats lower. Numbers from the two do not belong in one table. Ours are drawn, as the paper's are, with another seed than the paper's: [the data's own page](../notebooks/data/README.md) says how.
@@ -427,7 +411,7 @@ assert gain > 1 and gain_in_evidence > 0.5
 print("every F lies above its -ln p; both training losses fell from above 150 to below 115: True")
 print("ten layers gain more than 1 nat in F and more than half a nat in -ln p: True")
 
-# %%
+# %% alt="Ten test digits in noisy black and white; below them smooth reconstructions of the same digits; and below those ten new, partly blurred digits." caption="Test digits, what the model rebuilds from one draw $z_K$ each, and new images from the prior. Rebuilt pixels are probabilities, so they are grey where the model is unsure."
 rng, (network, run) = np.random.default_rng(3), writers[10]
 params, shown = run.mean_params, np.argsort(bits["test_labels"][:400], kind="stable")[::40]
 x = test[shown].astype(np.float32)
@@ -442,11 +426,7 @@ for ax, (name, images) in zip(axes, rows.items(), strict=True):
     ax.imshow(np.hstack(images.reshape(10, 28, 28)), cmap="gray_r", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
     ax.set_ylabel(name, rotation=0, ha="right", va="center")
-alt = "Ten test digits in noisy black and white; below them smooth reconstructions of the same \
-digits; and below those ten new, partly blurred digits."
-caption = "Test digits, what the model rebuilds from one draw $z_K$ each, and new images from the \
-prior. Rebuilt pixels are probabilities, so they are grey where the model is unsure."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # How firm is the gain? In trials of 2,500 steps it was 1.8 to 2.3 nats in $F$ over three seeds. With twice the step size, which suits the model without a flow better, it was 0.9 and 1.6 nats for two seeds. The sign held each time; the size belongs to the recipe.
@@ -503,7 +483,7 @@ paper_gain = paper.TABLE_2["planar"][0] - paper.TABLE_2["planar"][80]
 assert [round(gain, 1) for gain in (*gains["planar"][1][::3], paper_gain)] == [2.4, 3.2, 4.8]
 assert all(np.all(np.diff(gain) > 0) for _, gain in gains.values())  # larger at every look
 
-# %%
+# %% alt="Free energy and KL against flow length, ours solid and the paper's dashed, and the gain of 80 layers against the epochs of training, under a dashed line for the paper's gain." caption="Figure 4 of the paper beside ours: $F$, KL as $F$ minus the estimate of $-\\ln p$, and what 80 layers gain as training goes on."
 fig, axes = plt.subplots(1, 3, figsize=(9.6, 3.5), layout="constrained")
 for flow, color, mark in (("planar", FLOW, "o"), ("nice-perm", "0.35", "s")):
     for ax, name, printed in zip(axes, ("F", "KL"), (paper.FIG_4_F, paper.FIG_4_KL), strict=False):
@@ -519,11 +499,7 @@ titles = "free energy $F$", "$\\mathrm{KL}(q\\,\\Vert\\,p(z|x))$", "gain in $-\\
 for ax, title in zip(axes, titles, strict=True):
     ax.set_title(title)
     ax.legend(frameon=False, fontsize=7)
-alt = "Free energy and KL against flow length, ours solid and the paper's dashed, and the gain of \
-80 layers against the epochs of training, under a dashed line for the paper's gain."
-caption = "Figure 4 of the paper beside ours: $F$, KL as $F$ minus the estimate of $-\\ln p$, and \
-what 80 layers gain as training goes on."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 
 # %% [markdown]
