@@ -7,8 +7,10 @@ import ast
 import copy
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -191,6 +193,37 @@ def test_ci_runs_every_python_there_is_a_lock_for():
     assert tuple(workflow["jobs"]["test"]["strategy"]["matrix"]["python"]) == PYTHONS
     assert PROJECT["project"]["requires-python"] == f">={PYTHONS[0]}"
     assert PYTHONS == tuple(f"3.{minor}" for minor in sorted(setup.MINORS))
+
+
+def workflow_faults(folder: Path) -> str:
+    """What zizmor finds: unpinned actions, wide permissions, expressions in shell lines."""
+    zizmor = shutil.which("zizmor", path=sysconfig.get_path("scripts"))
+    how = ["--offline", "--strict-collection", "--no-progress", "--format", "plain"]
+    found = subprocess.run([zizmor, *how, folder], capture_output=True, encoding="utf-8")
+    return found.stdout + found.stderr if found.returncode else ""
+
+
+def test_the_ci_workflow_is_pinned_and_permits_little():
+    assert workflow_faults(ROOT / ".github") == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (r"@[0-9a-f]{40} # v[0-9.]+", "@v7", "unpinned-uses"),
+        ("contents: read", "contents: write", "excessive-permissions"),
+        (r"with:\n *persist-credentials: false", "", "artipacked"),
+        (r"bash \.ci/run", "echo ${{ github.head_ref }}", "template-injection"),
+        ("runs-on: ubuntu-latest", "", "validation schema"),
+    ],
+)
+def test_a_careless_workflow_is_caught(tmp_path, old, new, fault):
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    changed = re.sub(old, new, text)
+    assert changed != text
+    (tmp_path / ".github" / "workflows").mkdir(parents=True)
+    (tmp_path / ".github" / "workflows" / "ci.yml").write_text(changed, encoding="utf-8")
+    assert fault in workflow_faults(tmp_path / ".github")
 
 
 def test_the_code_of_the_readme_runs(tmp_path):

@@ -129,8 +129,9 @@ def fill(venv, requirements, executable, temporary):
     if not call([executable, "-m", "venv", str(venv)], temporary):
         raise Refusal(f"{executable} could not make {venv.name}; its message is above")
     python = str(venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
-    pip = [python, "-m", "pip", "install", "--quiet", "--quiet", "--no-cache-dir"]
-    pip += ["--disable-pip-version-check", "--no-input"]
+    pip = [python, "-m", "pip", "install", "--quiet", "--quiet", "--no-input"]
+    pip += ["--disable-pip-version-check"]
+    pip += [] if os.environ.get("PIP_CACHE_DIR") else ["--no-cache-dir"]  # none outside, unasked
     editable = [part for path in EDITABLE for part in ("-e", str(venv.parent / path))]
     if not (
         call([*pip, "--require-hashes", "-r", str(requirements)], temporary)
