@@ -340,7 +340,7 @@ def test_training_resumes_to_the_same_numbers(tmp_path):
             tree_leaves(getattr(whole, kind)), tree_leaves(getattr(resumed, kind)), strict=True
         ):
             assert np.array_equal(a, b)
-    assert np.array_equal(whole.trace["loss"], resumed.trace["loss"])
+    assert np.array_equal(whole.history["loss"], resumed.history["loss"])
 
 
 def test_new_data_come_from_the_prior():

@@ -50,7 +50,7 @@ def test_each_mistake_is_noticed_by_the_laws_that_the_notebook_names(errors, nam
 @pytest.mark.parametrize("name", MISTAKES)
 def test_popular_checks_notice_nothing(runs, errors, name):
     """The loss falls by a tenth of a nat or more, and autograd's gradient is right."""
-    loss = runs[name][1].trace["loss"]
+    loss = runs[name][1].history["loss"]
     assert loss[-25:].mean() < loss[:25].mean() - 0.1
     assert not mistakes.alarms(errors[name]).keys() & POPULAR.keys()
 
