@@ -249,8 +249,11 @@ def test_layout_and_lint(command):
 
 def listed(*patterns: str) -> list[Path]:
     """The files of this checkout, without what tools made; no git is asked, there may be none."""
-    found = [path for pattern in patterns for path in ROOT.glob(f"**/{pattern}")]
-    return [p for p in found if not p.relative_to(ROOT).parts[0].startswith((".venv", "build"))]
+    folders = [
+        p for p in ROOT.iterdir() if p.is_dir() and p.name[:5] not in ("build", ".venv", ".git")
+    ]
+    found = [path for folder in folders for pattern in patterns for path in folder.rglob(pattern)]
+    return [*found, *(path for pattern in patterns for path in ROOT.glob(pattern))]
 
 
 def without_encoding(source: str) -> list[int]:
