@@ -53,7 +53,7 @@ def test_with_an_address_every_notebook_opens_in_a_browser_and_breaks_no_law(pub
         first = next(i for i, c in enumerate(notebook.cells) if c.cell_type == "code")
         links, cell = notebook.cells[first - 1 : first + 1]
         assert f"/blob/HEAD/{path})" in links.source and f"lab/tree/{path})" in links.source
-        assert cell.source.count(URL) == 1 and max(map(len, cell.source.splitlines())) <= 120
+        assert cell.source.count(URL) == 1 and max(map(len, cell.source.splitlines())) <= 100
         compile(cell.source, path, "exec")
         if source.parent == pairs.FOLDER:
             written = nbformat.from_dict(notebook)
@@ -104,5 +104,6 @@ def test_colabs_cell_fetches_the_collection_once_and_does_nothing_elsewhere(
         assert os.getcwd() == str(tmp_path / "flows" / "notebooks") and sys.path[0] == ".."
     (clone, install) = called
     assert clone[-1] == URL and "-m pip install" in " ".join(install)
+    assert install[0] == sys.executable
     names = {re.match(r"[\w-]+", word)[0] for word in install[5:]}
     assert names == set(address.MISSING)

@@ -7,6 +7,7 @@ missing none of them appears.
 
 import re
 import sys
+import textwrap
 
 import nbformat
 
@@ -29,9 +30,12 @@ import sys
 
 if "google.colab" in sys.modules and not os.path.exists("../nflib_min"):
     # Colab has this file alone: fetch the others, and the packages they need.
-    subprocess.run(["git", "clone", "-q", "--depth", "1", "{url}"], check=True)
-    needed = "{packages}"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *needed.split()], check=True)
+    fetch = "git clone -q --depth 1 {url}"
+    needed = \"\"\"
+{packages}
+    \"\"\"
+    for command in (fetch, f"{{sys.executable}} -m pip install -q {{needed}}"):
+        subprocess.run(command.split(), check=True)
     os.chdir("{name}/notebooks")
     sys.path.insert(0, "..")"""
 
@@ -91,7 +95,8 @@ def cells(url: str, path: str) -> list:
     listed = [entry for name in ("notebooks", "reproduce") for entry in groups[name]]
     listed += project()["project"]["dependencies"]
     bounds = [entry for entry in listed if re.match(r"[\w-]+", entry)[0] in MISSING]
-    source = CELL.format(url=url, name=url.rsplit("/", 1)[1], packages=" ".join(sorted(bounds)))
+    packages = textwrap.indent(textwrap.fill(" ".join(sorted(bounds)), 90), "    ")
+    source = CELL.format(url=url, name=url.rsplit("/", 1)[1], packages=packages)
     code = nbformat.v4.new_code_cell(source, metadata={"tags": TAGS})
     return [nbformat.v4.new_markdown_cell(links, metadata={"tags": TAGS[:1]}), code]
 
