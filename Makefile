@@ -1,6 +1,6 @@
 # The verbs of this project; `make help` lists them. Everything they write stays inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab notebooks posts check bench bench-quick reproduce lock clean
+.PHONY: help setup run test lab notebooks posts check bench bench-quick reproduce arithmetics lock clean
 SHELL := /bin/sh
 
 root := $(CURDIR)
@@ -76,6 +76,9 @@ lab: .venv-lab/.ready  ## open JupyterLab on the notebooks
 
 .venv-lab/.ready: requirements/lab.txt tools/setup.py
 	@$(setup) lab
+
+arithmetics: setup  ## execute notebooks as other processors and Pythons would (notebooks="03 04"; hours)
+	@$(python) -m tools.arithmetics $(notebooks)
 
 lock:  ## renew requirements/ from pyproject.toml (needs uv and the network)
 	@tools/lock.sh
