@@ -20,6 +20,28 @@ import hypothesis  # noqa: E402  (after the environment is set)
 import matplotlib  # noqa: E402
 
 matplotlib.use("Agg")
+
+import nbformat  # noqa: E402
+import nbval.plugin  # noqa: E402
+
+from tools.pairs import without_captions  # noqa: E402
+
+
+class WithoutCaptions:
+    """nbformat for nbval: what a kernel prints is compared, a caption from the fence is not."""
+
+    from_dict = staticmethod(nbformat.from_dict)
+
+    @staticmethod
+    def read(path: str, as_version: int) -> nbformat.NotebookNode:
+        notebook = nbformat.read(path, as_version)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs = without_captions(cell.outputs)
+        return notebook
+
+
+nbval.plugin.nbformat = WithoutCaptions
 # The same examples in every run, so that a red run is red for everybody; no deadline, because a
 # busy machine is not a wrong result.
 hypothesis.settings.register_profile("project", derandomize=True, deadline=None)

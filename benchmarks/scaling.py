@@ -7,10 +7,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from nflib_min import Flow, Planar, StandardNormal, sweeps
-from nflib_min._validate import check_params, check_points
+from nflib_min._arrays import check_params, check_points
+from nflib_min._trees import tree_leaves, tree_unflatten
 from nflib_min.objectives import FreeEnergy
 from nflib_min.targets import Target, table_1
-from nflib_min.training import _State, leaves, like
+from nflib_min.training import _State
 
 REPEATS, SWEPT = 15, 5  # steps of a size, of which the best counts; whole sweeps, the median
 # (K, D, n), one of them growing, each large enough that arithmetic outweighs the calls,
@@ -72,7 +73,9 @@ def parts(K: int, n: int, dtype: str = "float64") -> dict[str, float]:
         table_1("U1"),
         np.random.default_rng(0),
     )
-    state = _State(like(given := flow.init(rng), (p.astype(dtype) for _, p in leaves(given))))
+    state = _State(
+        tree_unflatten(given := flow.init(rng), (p.astype(dtype) for _, p in tree_leaves(given)))
+    )
     params, loss = state.params, FreeEnergy(flow, target, n)
     z0 = flow.base.sample(n, rng, np.dtype(dtype).type)
     zK, log_det, pullback = flow.bijection.forward_with_pullback(params, z0)

@@ -6,7 +6,7 @@ from benchmarks import cells
 from benchmarks.cells import LEARNING_RATE, Cell, planar_answer, raw
 from benchmarks.readable import ReadableFreeEnergy
 from nflib_min import Flow, Planar, StandardNormal, real_nvp
-from nflib_min.amortized import AmortisedFreeEnergy, DeepLatentGaussianModel, InferenceNetwork
+from nflib_min.amortized import AmortizedFreeEnergy, DeepLatentGaussianModel, InferenceNetwork
 from nflib_min.objectives import FreeEnergy
 from nflib_min.planar import planar_layer
 from nflib_min.targets import table_1
@@ -73,7 +73,7 @@ class PlainFreeEnergy:
         from autograd import value_and_grad
 
         def loss(params: dict, z0: Array) -> float:
-            zK, log_det = flow.bijection.formula(params, z0)
+            zK, log_det = flow.bijection.forward_formula(params, z0)
             return anp.mean(flow.base.log_prob(z0) - target.log_density(zK) - log_det)
 
         self.flow, self.batch, self.both = flow, batch, value_and_grad(loss)
@@ -247,7 +247,7 @@ class AmortisedTraining(Training):
             part: {f"{p}{i}": given[f"{name}_{p}{i}"] for i in range(2) for p in "Wb"}
             for part, name in (("model", "decoder"), ("network", "encoder"))
         }
-        loss = AmortisedFreeEnergy(model, network, self.x, cell.batch)
+        loss = AmortizedFreeEnergy(model, network, self.x, cell.batch)
         super().__init__(loss, params | {"flow": {}})
 
     def check(self, z0: Array) -> dict:

@@ -1,4 +1,4 @@
-r"""Amortised inference: a deep latent Gaussian model, and a network that gives x its own flow.
+r"""Amortized inference: a deep latent Gaussian model, and a network that gives x its own flow.
 
 x is always observed data, (n, pixels); z is latent, (n, d). The parameters of everything are one
 dict: "model" (theta: the decoder), "network" (phi: the inference network) and "flow" (the part of
@@ -11,7 +11,7 @@ from collections.abc import Callable
 import autograd.numpy as np
 import numpy as onp
 
-from nflib_min._validate import (
+from nflib_min._arrays import (
     Array,
     Params,
     check_dim,
@@ -21,10 +21,12 @@ from nflib_min._validate import (
     is_traced,
     untraced,
 )
-from nflib_min.bijections import Affine, Bijection, Chain, Pullback, call_written
+from nflib_min.bijections import Affine, Bijection
 from nflib_min.coupling import mixing_order
-from nflib_min.distributions import StandardNormal
+from nflib_min.distributions import StandardNormal, score
+from nflib_min.flow import Chain
 from nflib_min.networks import MLP
+from nflib_min.pullback import Pullback, register
 from nflib_min.radial import softplus
 
 
@@ -44,22 +46,25 @@ class Bernoulli:
         """ln p(x|z), shape (n,), from the decoder's output, shape (n, pixels)."""
         if is_traced((out, x)):
             return np.sum(x * out - softplus(out), axis=1)
-        return self._log_prob(out, x, onp.exp(-onp.abs(out)))
+        return self.log_prob_and_grad(out, x)[0]
 
     def log_prob_and_grad(self, out: Array, x: Array) -> tuple[Array, Array]:
-        """ln p(x|z) and its gradient x - sigmoid(l), shape (n, pixels)."""
-        e = onp.exp(-onp.abs(out))
-        log_p = self._log_prob(out, x, e)
-        g = onp.where(out > 0, onp.float32(1), e)
-        e += 1
-        g /= e
-        return log_p, onp.subtract(x, g, out=g)
+        r"""ln p(x|z) and its gradient x - sigmoid(l), shape (n, pixels), from one tanh.
 
-    @staticmethod
-    def _log_prob(out: Array, x: Array, e: Array) -> Array:
-        """With e = e^-|l|, ln(1 + e^l) = max(l, 0) + ln(1 + e), and 1 < 1 + e <= 2."""
-        linear = onp.einsum("np,np->n", onp.broadcast_to(x, out.shape), out)
-        return linear - onp.maximum(out, 0).sum(axis=1) - _log_of_product(1 + e)
+        With $t = \tanh(l/2)$: $\sigma(l) = \tfrac12(1 + t)$ and $\ln p = \sum_i (x_i - \tfrac12)
+        l_i - \tfrac12 |l_i| + \ln \tfrac12(1 + |t_i|)$, whose last factors are in [1/2, 1].
+        """
+        half = onp.multiply(out, 0.5)
+        t = onp.tanh(half)
+        centred = onp.subtract(x, 0.5, dtype=out.dtype)
+        log_p = onp.einsum("np,np->n", onp.broadcast_to(centred, out.shape), out)
+        log_p -= onp.einsum("np->n", onp.abs(half, out=half))
+        factors = onp.abs(t, out=half)
+        factors += 1
+        factors *= 0.5
+        log_p += _log_of_product(factors)
+        t *= 0.5
+        return log_p, onp.subtract(centred, t, out=t)
 
     def mean(self, out: Array) -> Array:
         """E[x|z] = sigmoid(l), shape (n, pixels)."""
@@ -122,7 +127,7 @@ class LogitNormal:
 
 
 def _log_of_product(factors: Array) -> Array:
-    """sum ln over axis 1 of factors in [1, 2]: eight of them, at most 2^8, share one logarithm."""
+    """sum ln over axis 1 of factors in [1/2, 1]: eight, at least 2^-8, share one logarithm."""
     for _ in range(3):
         half, odd = divmod(factors.shape[1], 2)
         rest = factors[:, 2 * half :]
@@ -199,10 +204,10 @@ class ConditionalNICE(Bijection):
     >>> zK.shape, log_det
     ((3, 4), array([0., 0., 0.]))
 
-    Source: Rezende & Mohamed (2015), eqs. (16)-(17), with amortised b; Dinh et al., NICE (2014).
+    Source: Rezende & Mohamed (2015), eqs. (16)-(17), with amortized b; Dinh et al., NICE (2014).
     """
 
-    amortised = ("b",)
+    amortized = ("b",)
 
     def __init__(self, dim: int, length: int, rng: onp.random.Generator, hidden: int = 40) -> None:
         self.dim, self.length = check_dim(dim, least=2), check_dim(length, "length")
@@ -219,14 +224,7 @@ class ConditionalNICE(Bijection):
         W, V, b = (rng.standard_normal(shape) for shape in self.shapes.values())
         return {"W": W / math.sqrt(self.split), "V": 0.01 * V, "b": b}
 
-    def forward_and_log_det(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        if is_traced((params, z0)):
-            return call_written(self, self.formula, params, z0)
-        return self.forward_with_pullback(params, z0)[:2]
-
-    def formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        """The plain layers, one after the other: what the written pullback must agree with."""
-        self._check(params, z0, "z0")
+    def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
         z = z0
         for k, order in enumerate(self.orders):
             h = np.tanh(np.dot(z[:, : self.split], params["W"][k]) + params["b"][..., k, :])
@@ -234,8 +232,7 @@ class ConditionalNICE(Bijection):
             z = np.concatenate([z[:, : self.split], moved], axis=1)[:, order]
         return z, 0 * z0[:, 0]
 
-    def inverse_and_log_det(self, params: dict, zK: Array) -> tuple[Array, Array]:
-        self._check(params, zK, "zK")
+    def inverse_formula(self, params: dict, zK: Array) -> tuple[Array, Array]:
         z = zK
         for k in reversed(range(self.length)):
             z = z[:, onp.argsort(self.orders[k])]
@@ -244,13 +241,18 @@ class ConditionalNICE(Bijection):
             z = np.concatenate([z[:, : self.split], moved], axis=1)
         return z, 0 * zK[:, 0]
 
-    def forward_with_pullback(self, params: dict, z0: Array) -> tuple[Array, Array, Pullback]:
+    def sweep(
+        self, params: dict, z0: Array, s0: Array | None = None, weight: float | Array = 1.0
+    ) -> tuple[Array, Array, Pullback, Array | None]:
         r"""Back through a layer, with G = dF/dz_k Q_k: e = (G_B V^T) (1 - h^2) is dF/d(b_k), then
         dF/dW = z_A^T e, dF/dV = h^T G_B and G_A <- G_A + e W^T.
+
+        The score s_K if s_0 is given: J has ones on its diagonal, so s_A <- s_A - W ((1 - h^2)
+        (V s_B)), s_B stays, and Q permutes both.
         """
-        self._check(params, z0, "z0")
         W, V, b = params["W"], params["V"], params["b"]
         split, H, A, z = self.split, [], [], z0.copy()
+        s = None if s0 is None else s0.copy()
         for k, order in enumerate(self.orders):
             A.append(z[:, :split])
             h = A[k] @ W[k]
@@ -258,6 +260,11 @@ class ConditionalNICE(Bijection):
             H.append(onp.tanh(h, out=h))
             z[:, split:] += h @ V[k]
             z = z[:, order]
+            if s is not None:
+                e = s[:, split:] @ V[k].T
+                e *= 1 - h * h
+                s[:, :split] -= e @ W[k].T
+                s = s[:, order]
 
         def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
             g = {name: onp.empty_like(params[name]) for name in self.shapes}
@@ -273,9 +280,9 @@ class ConditionalNICE(Bijection):
                 G[:, :split] += e @ W[k].T
             return g, G
 
-        return z, onp.zeros_like(z0[:, 0]), pullback
+        return z, onp.zeros_like(z0[:, 0]), pullback, s
 
-    def _check(self, params: dict, z: Array, name: str) -> None:
+    def _check(self, params: dict, z: Array, name: str) -> bool:
         check_points(z, self.dim, name)
         plain = untraced(params)
         if not isinstance(plain, dict) or plain.keys() != self.shapes.keys():
@@ -290,9 +297,13 @@ class ConditionalNICE(Bijection):
                     f"{f' or {per_row}' if leaf == 'b' else ''}, got {describe(value)}"
                 )
             check_finite(value, f"params[{leaf!r}] of {self}")
+        return False
 
     def __repr__(self) -> str:
         return f"ConditionalNICE({self.dim}, length={self.length}, hidden={self.shapes['b'][1]})"
+
+
+register(ConditionalNICE, lambda f, *arguments: f.sweep(*arguments))
 
 
 class InferenceNetwork:
@@ -307,7 +318,7 @@ class InferenceNetwork:
     ----------
     pixels, dim : sizes of x and z. hidden : sizes of the network's rectified layers.
     flow : a bijection with `shapes` (Planar, Radial, ConditionalNICE), or None for q_0 alone.
-    amortised : True if the network gives the flow's parameters (of a ConditionalNICE its b);
+    amortized : True if the network gives the flow's parameters (of a ConditionalNICE its b);
         False if all x share them, params["flow"].
 
     >>> from nflib_min import Planar
@@ -324,7 +335,7 @@ class InferenceNetwork:
         dim: int,
         flow: Bijection | None = None,
         hidden: tuple[int, ...] = (400,),
-        amortised: bool = True,
+        amortized: bool = True,
     ) -> None:
         self.pixels, self.dim = check_dim(pixels, "pixels"), check_dim(dim)
         if flow is not None and flow.dim != dim:
@@ -332,10 +343,10 @@ class InferenceNetwork:
         self.flow, self.base = flow, StandardNormal(dim)
         self.bijection = Chain([Affine(dim)] if flow is None else [Affine(dim), flow])
         shapes = {} if flow is None else flow.shapes
-        given = getattr(flow, "amortised", tuple(shapes)) if amortised else ()
-        self.amortised = tuple(name for name in shapes if name in given)
+        given = getattr(flow, "amortized", tuple(shapes)) if amortized else ()
+        self.amortized = tuple(name for name in shapes if name in given)
         self.shapes = {"mean": (dim,), "log_scale": (dim,)}
-        self.shapes |= {name: shapes[name] for name in self.amortised}
+        self.shapes |= {name: shapes[name] for name in self.amortized}
         sizes = [math.prod(shape) for shape in self.shapes.values()]
         self.cuts, self.outputs = onp.cumsum(sizes)[:-1], sum(sizes)
         self.scale = onp.ones(self.outputs)  # of the outputs, before they are cut
@@ -354,9 +365,9 @@ class InferenceNetwork:
             if "w" in start:
                 start["w"] = start["w"] / math.sqrt(self.dim)
         zeros = [onp.zeros(2 * self.dim)]
-        bias = zeros + [start[name].ravel() for name in self.amortised]
+        bias = zeros + [start[name].ravel() for name in self.amortized]
         phi[f"b{self.encoder.depth - 1}"] = onp.concatenate(bias) / self.scale
-        return phi, {name: start[name] for name in start if name not in self.amortised}
+        return phi, {name: start[name] for name in start if name not in self.amortized}
 
     def flow_params(self, out: Array, shared: dict) -> list:
         """The parameters of `bijection`, one set a row, cut from the network's output (n, ...)."""
@@ -378,7 +389,8 @@ class InferenceNetwork:
         """The way back of `flow_params`: the gradients of the output, (n, ...), and of `shared`."""
         leaves = {name: g for part in g_flow_params for name, g in part.items()}
         n = len(leaves["mean"])
-        g_out = onp.concatenate([leaves.pop(name).reshape(n, -1) for name in self.shapes], axis=1)
+        rows = [onp.moveaxis(leaves.pop(name), 0, -1).reshape(-1, n) for name in self.shapes]
+        g_out = onp.concatenate(rows).T
         g_out *= self.scale.astype(g_out.dtype)
         return g_out, leaves
 
@@ -420,7 +432,7 @@ def free_energy(
     r"""$F(x)$ of every row of x, from one draw z_0 a row, shape (n,), in nats.
 
     $F(x) = E_{q_0}[\ln q_0(z_0)] - \beta E[\ln p(x, z_K)] - E[\sum_k \ln|1 + u_k^\top\psi_k|]$,
-    where q_0 is at z_0 and p at z_K. Its mean is what training minimises.
+    where q_0 is at z_0 and p at z_K. Its mean is what training minimizes.
 
     Parameters
     ----------
@@ -439,8 +451,8 @@ def free_energy(
     return network.base.log_prob(z0) - beta * model.log_joint(params["model"], x, zK) - log_det
 
 
-class AmortisedFreeEnergy:
-    r"""The loss that `fit` minimises: the mean of F(x) over a minibatch, one z_0 a row.
+class AmortizedFreeEnergy:
+    r"""The loss that `fit` minimizes: the mean of F(x) over a minibatch, one z_0 a row.
 
     Every epoch runs through x once in an order of its own, which depends on `seed` and the step
     alone, so that a resumed training meets the same minibatches. What is left over when n is not
@@ -452,11 +464,13 @@ class AmortisedFreeEnergy:
     batch : images a step. annealing : step -> beta_t, None for 1. seed : of the epochs' orders.
     draw : (rows of x, rng) -> (batch, pixels), if x is grey and its binary pixels are to be drawn
         anew at each meeting; rng depends on `seed` and the step alone. None takes x as it is.
+    path_gradient : leave out the term of the gradient whose mean is 0, as in `FreeEnergy`; the
+        network then meets the score of q(z|x) at z_K, which the sweep gathers on its way.
 
     Errors: ValueError on shapes or values of x that the model does not take.
 
     >>> model = DeepLatentGaussianModel(2, 4, hidden=(8,))
-    >>> loss = AmortisedFreeEnergy(model, InferenceNetwork(4, 2, hidden=(8,)), onp.eye(4), batch=2)
+    >>> loss = AmortizedFreeEnergy(model, InferenceNetwork(4, 2, hidden=(8,)), onp.eye(4), batch=2)
     >>> params = init(model, loss.network, onp.random.default_rng(0))
     >>> value, gradient = loss.value_and_grad(params, onp.random.default_rng(0), step=0)
     >>> [*gradient]
@@ -474,6 +488,7 @@ class AmortisedFreeEnergy:
         annealing: Callable[[int], float] | None = None,
         seed: int = 0,
         draw: Callable[[Array, onp.random.Generator], Array] | None = None,
+        path_gradient: bool = False,
     ) -> None:
         if draw is None:
             _check_x(model, network, x)
@@ -482,6 +497,7 @@ class AmortisedFreeEnergy:
             raise ValueError(f"batch: expected at most the {len(x)} rows of x, got {batch}")
         self.model, self.network, self.x = model, network, x
         self.annealing, self.seed, self.draw = annealing, seed, draw
+        self.path_gradient = path_gradient
         self._epoch, self._order = None, None
         if draw is not None:
             _check_x(model, network, self.minibatch(0))
@@ -498,24 +514,37 @@ class AmortisedFreeEnergy:
         return self.draw(x, onp.random.default_rng([self.seed, 1, step]))
 
     def value_and_grad(
-        self, params: Params, rng: onp.random.Generator, step: int
+        self, params: Params, rng: onp.random.Generator, step: int, out: Params | None = None
     ) -> tuple[float, Params]:
-        """F at beta = 1 and the gradient of F^beta; FloatingPointError names a bad term."""
+        """F at beta = 1 and the gradient of F^beta, written into `out` where that is given.
+
+        FloatingPointError names a bad term.
+        """
         network, beta = self.network, 1.0 if self.annealing is None else self.annealing(step)
         dtype = params["model"]["W0"].dtype.type
-        x, n = self.minibatch(step).astype(dtype), self.batch
+        x, n = self.minibatch(step).astype(dtype, order="F"), self.batch
         z0 = network.base.sample(n, rng, dtype)
 
-        out, encoder_back = network.encoder.with_pullback(params["network"], x, x_is_data=True)
-        flow_params = network.flow_params(out, params["flow"])
+        to = {"model": None, "network": None} if out is None else out
+        outputs, encoder_back = network.encoder.with_pullback(
+            params["network"], x, x_is_data=True, out=to["network"]
+        )
+        flow_params = network.flow_params(outputs, params["flow"])
         try:
-            zK, log_det, flow_back = network.bijection.forward_with_pullback(flow_params, z0)
+            if self.path_gradient:
+                zK, log_det, flow_back, sK = network.bijection.forward_with_score(
+                    flow_params, z0, score(network.base, z0)
+                )
+            else:
+                zK, log_det, flow_back = network.bijection.forward_with_pullback(flow_params, z0)
             check_finite(zK, "z_K")
         except ValueError as error:
             if "finite" not in str(error):
                 raise
             raise FloatingPointError(f"step {step}: expected a finite z_K, got: {error}") from None
-        decoded, decoder_back = self.model.decoder.with_pullback(params["model"], zK)
+        decoded, decoder_back = self.model.decoder.with_pullback(
+            params["model"], zK, out=to["model"]
+        )
         log_p_x, g_decoded = self.model.likelihood.log_prob_and_grad(decoded, x)
         terms = {
             "ln q_0": network.base.log_prob(z0),
@@ -533,7 +562,10 @@ class AmortisedFreeEnergy:
         g_decoded *= -beta / n
         g_model, g_zK = decoder_back(g_decoded)
         g_zK += zK * dtype(beta / n)
-        g_flow_params, _ = flow_back(g_zK, onp.full(n, -1 / n, dtype))
+        g_log_det = onp.full(n, 0 if self.path_gradient else -1 / n, dtype)
+        if self.path_gradient:
+            g_zK += sK / n
+        g_flow_params, _ = flow_back(g_zK, g_log_det)
         g_out, g_shared = network.gather(g_flow_params)
         g_network, _ = encoder_back(g_out)
         return value, {"model": g_model, "network": g_network, "flow": g_shared}

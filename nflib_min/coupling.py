@@ -1,26 +1,11 @@
 """Coupling layers: half of the coordinates move by an amount that the other half decides."""
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 
-from nflib_min import sweeps
-from nflib_min._validate import (
-    Array,
-    check_dim,
-    check_orthogonal,
-    check_params,
-    check_points,
-    is_traced,
-)
-from nflib_min.bijections import (
-    Affine,
-    Bijection,
-    Chain,
-    Orthogonal,
-    Pullback,
-    call_written,
-    pullback_by_autograd,
-)
+from nflib_min._arrays import Array, check_dim, check_orthogonal, untraced
+from nflib_min.bijections import Affine, Bijection, Orthogonal
+from nflib_min.flow import Chain
 from nflib_min.networks import MLP
 
 
@@ -47,8 +32,8 @@ class Coupling(Bijection):
     per row. Errors: ValueError on sizes < 1, wrong shapes, a Q that is not orthogonal, NaN or inf.
 
     >>> f = Coupling(3, length=2, affine=False)
-    >>> params = f.init(onp.random.default_rng(0))
-    >>> zK, log_det = f.forward_and_log_det(params, onp.ones((4, 3)))
+    >>> params = f.init(np.random.default_rng(0))
+    >>> zK, log_det = f.forward_and_log_det(params, np.ones((4, 3)))
     >>> zK.shape, log_det
     ((4, 3), array([0., 0., 0., 0.]))
 
@@ -64,6 +49,8 @@ class Coupling(Bijection):
         mixing: Array | None = None,
     ) -> None:
         self.dim, self.length = check_dim(dim), check_dim(length, "length")
+        if not isinstance(hidden, (tuple, list)):
+            raise ValueError(f"hidden: expected the sizes of the layers, (32, 32), got {hidden!r}")
         self.affine, self.hidden = affine, tuple(hidden)
         self.split = dim // 2  # size of z_A
         moved = dim - self.split  # size of z_B
@@ -77,64 +64,38 @@ class Coupling(Bijection):
                 f"mixing: expected shape {(length, dim, dim)}, got {self.mixing.shape}"
             )
 
-        self.wide_mixing = sweeps.with_ones(self.mixing, self.split)
-
-    def init(self, rng: onp.random.Generator) -> dict:
+    def init(self, rng: np.random.Generator) -> dict:
         """Near the identity (times the mixing): the last layer of every network is small."""
         layers = [self.network.init(rng, last_scale=0.01) for _ in range(self.length)]
-        return {name: onp.stack([layer[name] for layer in layers]) for name in self.shapes}
+        return {name: np.stack([layer[name] for layer in layers]) for name in self.shapes}
 
-    def forward_and_log_det(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        per_row = self._check(params, z0, "z0")
-        if is_traced((params, z0)):
-            if not per_row:
-                return call_written(self, self.formula, params, z0)
-            return self.formula(params, z0)
-        return self._layers(params, z0)
-
-    def formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        """The plain layers, one after the other: what the written pullback must agree with."""
-        self._check(params, z0, "z0")
-        return self._layers(params, z0)
-
-    def _layers(self, params: dict, z0: Array) -> tuple[Array, Array]:
+    def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
         z, log_det = z0, 0.0
         for k in range(self.length):
             z_A, z_B = z[:, : self.split], z[:, self.split :]
-            t, s = self._shift_and_log_scale(params, k, z_A)
-            z = np.concatenate([z_A, np.exp(s) * z_B + t], axis=1)
-            z = np.dot(z, self.mixing[k].T.astype(z0.dtype))
-            log_det = log_det + np.sum(s, axis=1)
+            t, s = self.shift_and_log_scale(params, k, z_A)
+            z = anp.concatenate([z_A, anp.exp(s) * z_B + t], axis=1)
+            z = anp.dot(z, self.mixing[k].T.astype(untraced(z0).dtype))
+            log_det = log_det + anp.sum(s, axis=1)
         return z, log_det
 
-    def inverse_and_log_det(self, params: dict, zK: Array) -> tuple[Array, Array]:
-        self._check(params, zK, "zK")
+    def inverse_formula(self, params: dict, zK: Array) -> tuple[Array, Array]:
         z, log_det = zK, 0.0
         for k in reversed(range(self.length)):
-            z = np.dot(z, self.mixing[k].astype(zK.dtype))  # Q^-1 = Q^T
+            z = anp.dot(z, self.mixing[k].astype(untraced(zK).dtype))  # Q^-1 = Q^T
             z_A, z_B = z[:, : self.split], z[:, self.split :]
-            t, s = self._shift_and_log_scale(params, k, z_A)
-            z = np.concatenate([z_A, np.exp(-s) * (z_B - t)], axis=1)
-            log_det = log_det - np.sum(s, axis=1)
+            t, s = self.shift_and_log_scale(params, k, z_A)
+            z = anp.concatenate([z_A, anp.exp(-s) * (z_B - t)], axis=1)
+            log_det = log_det - anp.sum(s, axis=1)
         return z, log_det
 
-    def forward_with_pullback(self, params: dict, z0: Array) -> tuple[Array, Array, Pullback]:
-        if self._check(params, z0, "z0"):  # a network per row shares no matrix product
-            return pullback_by_autograd(self.formula, params, z0)
-        return sweeps.coupling(params, z0, self.affine, self.wide_mixing.astype(z0.dtype))
-
-    def _shift_and_log_scale(self, params: dict, k: int, z_A: Array) -> tuple[Array, Array]:
-        def of_layer(value: Array, shape: tuple) -> Array:
-            return value[:, k] if value.ndim > len(shape) else value[k]
-
-        layer = {name: of_layer(params[name], shape) for name, shape in self.shapes.items()}
+    def shift_and_log_scale(self, params: dict, k: int, z_A: Array) -> tuple[Array, Array]:
+        """t and s of layer k, each (n, d - floor(d/2)), from the network at z_A."""
+        per_row = untraced(params["b0"]).ndim == 3
+        layer = {name: p[:, k] if per_row else p[k] for name, p in params.items()}
         out, moved = self.network(layer, z_A), self.dim - self.split
         t = out[:, :moved]
-        return t, 2 * np.tanh(0.5 * out[:, moved:]) if self.affine else 0 * t
-
-    def _check(self, params: dict, z: Array, name: str) -> bool:
-        check_points(z, self.dim, name)
-        return check_params(self, params, self.shapes, len(z))
+        return t, 2 * anp.tanh(0.5 * out[:, moved:]) if self.affine else 0 * t
 
     def __repr__(self) -> str:
         kind = "affine" if self.affine else "additive"
@@ -155,7 +116,7 @@ def real_nvp(dim: int, length: int, hidden: tuple[int, ...] = (32, 32)) -> Coupl
 def nice(
     dim: int,
     length: int,
-    rng: onp.random.Generator,
+    rng: np.random.Generator,
     mixing: str = "permutation",
     hidden: tuple[int, ...] = (32, 32),
 ) -> Chain:
@@ -166,7 +127,7 @@ def nice(
 
     Errors: ValueError unless mixing is "permutation" or "orthogonal".
 
-    >>> nice(2, length=4, rng=onp.random.default_rng(0), mixing="orthogonal").dim
+    >>> nice(2, length=4, rng=np.random.default_rng(0), mixing="orthogonal").dim
     2
 
     Source: Rezende & Mohamed (2015), section 5.1, NICE-perm and NICE-orth; Dinh et al. (2014).
@@ -178,22 +139,22 @@ def nice(
     if mixing == "orthogonal":
         Q = [Orthogonal.random(dim, rng).matrix for _ in range(length)]
     else:
-        Q = [onp.eye(dim)[mixing_order(dim, rng)] for _ in range(length)]
+        Q = [np.eye(dim)[mixing_order(dim, rng)] for _ in range(length)]
     return Chain([Coupling(dim, length, affine=False, hidden=hidden, mixing=Q), Affine(dim)])
 
 
 def _reversals(dim: int, length: int) -> Array:
     """K matrices that reverse the coordinates; the last is the identity if that restores them."""
-    Q = onp.repeat(onp.eye(dim)[None, ::-1], length, axis=0)
+    Q = np.repeat(np.eye(dim)[None, ::-1], length, axis=0)
     if length % 2 == 1:
-        Q[-1] = onp.eye(dim)
+        Q[-1] = np.eye(dim)
     return Q
 
 
-def mixing_order(dim: int, rng: onp.random.Generator) -> Array:
+def mixing_order(dim: int, rng: np.random.Generator) -> Array:
     """A random permutation of d coordinates that brings some of z_B to z_A's place, if d > 1.
 
-    >>> mixing_order(2, onp.random.default_rng(0)).tolist()
+    >>> mixing_order(2, np.random.default_rng(0)).tolist()
     [1, 0]
     """
     order, split = rng.permutation(dim), dim // 2

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import autograd.numpy as np
 import numpy as onp
 
-from nflib_min._validate import Array, check_dim, check_finite, describe
+from nflib_min._arrays import Array, check_dim, check_finite, describe
 from nflib_min.targets import Sampler, Target
 
 LOG_2PI = float(onp.log(2 * onp.pi))
@@ -483,7 +483,7 @@ def _on_grid(log_density, mode, root, box, step, shift) -> tuple[Array, Array]:
 def neals_funnel(dim: int = 10) -> Model:
     r"""Neal's funnel: $v \sim N(0, 3^2)$, $x_i \mid v \sim N(0, e^v)$; z = (v, x_1, .., x_{d-1}).
 
-    Normalised, with exact draws. Its width $e^{v/2}$ spans two orders of magnitude within one
+    Normalized, with exact draws. Its width $e^{v/2}$ spans two orders of magnitude within one
     standard deviation of v on either side: the posterior of a variance with few data, made pure.
 
     Parameters

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import autograd.numpy as np
 import numpy as onp
 
-from nflib_min._validate import Array, check_dim
+from nflib_min._arrays import Array, check_dim
 
 # the bend h of a layer, and its slope h'(a) as a function of the layer's own output h(a)
 ACTIVATIONS = {
@@ -64,30 +64,33 @@ class MLP:
         return x
 
     def with_pullback(
-        self, params: dict, x: Array, x_is_data: bool = False
+        self, params: dict, x: Array, x_is_data: bool = False, out: dict | None = None
     ) -> tuple[Array, Callable]:
         r"""y and pullback(g_y) -> (g_params, g_x), for global parameters.
 
         Where x is data nobody asks for g_x, a matrix product as large as the first layer's: with
-        x_is_data it is None.
+        x_is_data it is None. Where `out` holds arrays, g_params is written into them. In memory
+        points are columns, (d, n), which suits the sweeps of a flow; y and g_x are views of them.
 
         Back through $a = x W + b$: $g_W = x^\top g_a$, $g_b = \sum_n g_a$, $g_x = g_a W^\top$; back
         through the bend: $g_a = g_x h'(a)$, with the slope taken from the layer's output h(a).
         """
         xs = [x]
         for i in range(self.depth):
-            a = xs[-1] @ params[f"W{i}"]
+            a = (params[f"W{i}"].T @ xs[-1].T).T
             a += params[f"b{i}"]
             xs.append(self.bend(a) if i < self.depth - 1 else a)
 
         def pullback(g_y: Array) -> tuple[dict, Array]:
             g, g_params = g_y, dict.fromkeys(self.shapes)  # in the order of the parameters
+            out_of = dict.fromkeys(self.shapes) if out is None else out
             for i in reversed(range(self.depth)):
                 if i < self.depth - 1:
                     g = g * self.slope(xs[i + 1])
-                g_params[f"W{i}"] = xs[i].T @ g
-                g_params[f"b{i}"] = g.sum(axis=0)
-                g = None if i == 0 and x_is_data else g @ params[f"W{i}"].T
+                W, b = f"W{i}", f"b{i}"
+                g_params[W] = onp.matmul(xs[i].T, g, out=out_of[W])
+                g_params[b] = onp.einsum("nd->d", g, out=out_of[b])
+                g = None if i == 0 and x_is_data else (params[W] @ g.T).T
             return g_params, g
 
         return xs[-1], pullback

@@ -1,4 +1,4 @@
-r"""What training minimises and what it is judged by: free energy, evidence bounds, divergences.
+r"""What training minimizes and what it is judged by: free energy, evidence bounds, divergences.
 
 Everything is in nats. Noise is drawn outside whatever is differentiated: a loss is a function of
 the parameters and of z_0 already drawn.
@@ -8,12 +8,12 @@ import math
 import warnings
 from collections.abc import Callable
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 
-from nflib_min._validate import Array, Params, check_dim, check_finite, untraced
+from nflib_min._arrays import Array, Params, check_dim, check_finite, untraced
+from nflib_min.distributions import score
 from nflib_min.flow import Flow, dtype_of
-from nflib_min.scores import base_score, push_score
 from nflib_min.targets import Target
 
 
@@ -31,7 +31,7 @@ def free_energy(params: Params, flow: Flow, target: Target, z0: Array, beta: flo
 
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(StandardNormal(2), Affine(2))
-    >>> z0 = flow.base.sample(4, onp.random.default_rng(0))
+    >>> z0 = flow.base.sample(4, np.random.default_rng(0))
     >>> target = Target(flow.base.log_prob, 2)
     >>> float(free_energy(flow.init(None), flow, target, z0))  # q = p, every term cancels
     0.0
@@ -39,7 +39,7 @@ def free_energy(params: Params, flow: Flow, target: Target, z0: Array, beta: flo
     Source: Rezende & Mohamed (2015), eqs. (15) and (20).
     """
     zK, log_det = flow.bijection.forward_and_log_det(params, z0)
-    return np.mean(flow.base.log_prob(z0) - beta * target.log_density(zK) - log_det)
+    return anp.mean(flow.base.log_prob(z0) - beta * target.log_density(zK) - log_det)
 
 
 def elbo(params: Params, flow: Flow, target: Target, z0: Array) -> float:
@@ -47,7 +47,7 @@ def elbo(params: Params, flow: Flow, target: Target, z0: Array) -> float:
 
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(StandardNormal(1), Affine(1))
-    >>> z0 = flow.base.sample(4, onp.random.default_rng(0))
+    >>> z0 = flow.base.sample(4, np.random.default_rng(0))
     >>> target = Target(lambda z: flow.base.log_prob(z) + 3.0, 1, log_normalizer=3.0)
     >>> float(elbo(flow.init(None), flow, target, z0))
     3.0
@@ -71,7 +71,7 @@ def inverse_temperature(step: int, length: int = 10_000) -> float:
 
 
 class FreeEnergy:
-    r"""The loss that `fit` minimises: eq. (15), annealed by eq. (20), with its gradient.
+    r"""The loss that `fit` minimizes: eq. (15), annealed by eq. (20), with its gradient.
 
     The gradient goes through the flow by its pullback and through the target by its own gradient:
     with $F^\beta = \frac1n \sum_i [\ln q_0 - \beta \ln\tilde p(z_K) - \log\det]$, the pullback is
@@ -87,12 +87,12 @@ class FreeEnergy:
         + (\partial_\phi z_K)^\top s_K$, with the score $s_K = \nabla_z \ln q_\phi(z_K)$, the first
         term has mean $\int \partial_\phi q_\phi = 0$ and is noise alone. Without it the pullback is
         called with $\frac1n (s_K - \beta \nabla \ln\tilde p(z_K))$ and 0: the mean is the same, and
-        where q = p every draw's gradient is exactly 0. `scores.push_score` finds s_K without an
-        inverse, at the cost of about one more forward pass for the maps it knows.
+        where q = p every draw's gradient is exactly 0. `Bijection.forward_with_score` finds s_K
+        without an inverse, at the cost of about one more forward pass for this library's maps.
 
     >>> from nflib_min import Affine, StandardNormal
     >>> loss = FreeEnergy(flow := Flow(StandardNormal(2), Affine(2)), Target(flow.base.log_prob, 2))
-    >>> value, gradient = loss.value_and_grad(flow.init(None), onp.random.default_rng(0), step=0)
+    >>> value, gradient = loss.value_and_grad(flow.init(None), np.random.default_rng(0), step=0)
     >>> value, sorted(gradient)
     (0.0, ['log_scale', 'mean'])
 
@@ -114,7 +114,7 @@ class FreeEnergy:
         self.batch, self.path_gradient = check_dim(batch, "batch"), path_gradient
 
     def value_and_grad(
-        self, params: Params, rng: onp.random.Generator, step: int
+        self, params: Params, rng: np.random.Generator, step: int
     ) -> tuple[float, Params]:
         """F at beta = 1, which can be compared across steps, and the gradient of F^beta.
 
@@ -123,9 +123,13 @@ class FreeEnergy:
         beta = 1.0 if self.annealing is None else self.annealing(step)
         z0 = self.flow.base.sample(self.batch, rng, dtype_of(params))
         log_q0 = self.flow.base.log_prob(z0)
-        term = "z_K"
+        f, term, n, sK = self.flow.bijection, "z_K", self.batch, None
         try:
-            zK, log_det, pullback = self.flow.bijection.forward_with_pullback(params, z0)
+            if self.path_gradient:
+                s0 = score(self.flow.base, z0)
+                zK, log_det, pullback, sK = f.forward_with_score(params, z0, s0)
+            else:
+                zK, log_det, pullback = f.forward_with_pullback(params, z0)
             check_finite(zK, "z_K")
             term = "ln p(z_K)"
             log_p, g_log_p = self.target.log_density_and_grad(zK)
@@ -135,28 +139,23 @@ class FreeEnergy:
             raise FloatingPointError(
                 f"step {step}: expected a finite {term}, got: {error}"
             ) from None
-        n = self.batch
-        value = float(onp.add.reduce(log_q0 - log_p - log_det)) / n
+        value = float(np.add.reduce(log_q0 - log_p - log_det)) / n
         if not math.isfinite(value):
             terms = {"ln q_0": log_q0, "ln p(z_K)": log_p, "log_det": log_det}
-            bad = [name for name, term in terms.items() if not onp.isfinite(term).all()]
+            bad = [name for name, term in terms.items() if not np.isfinite(term).all()]
             raise FloatingPointError(
                 f"step {step}: expected a finite free energy, got {value} "
                 f"from the term {', '.join(bad) or 'ln q_0 - ln p - log_det'}"
             )
-        if self.path_gradient:
-            s0 = base_score(self.flow.base, z0)
-            _, sK = push_score(self.flow.bijection, params, z0, s0)
-            g_params, _ = pullback((sK - beta * g_log_p) / n, onp.zeros_like(log_det))
-            return value, g_params
-        g_log_det = onp.full(n, -1 / n, log_det.dtype)
-        g_params, _ = pullback(g_log_p * (-beta / n), g_log_det)
-        return value, g_params
+        if sK is None:
+            g_zK, g_log_det = g_log_p * (-beta / n), np.full(n, -1 / n, log_det.dtype)
+        else:
+            g_zK, g_log_det = (sK - beta * g_log_p) / n, np.zeros_like(log_det)
+        return value, pullback(g_zK, g_log_det)[0]
 
 
-# -------------------------------------------------------------------------- what a fit is worth
 def log_weights(
-    params: Params, flow: Flow, target: Target, n: int, rng: onp.random.Generator
+    params: Params, flow: Flow, target: Target, n: int, rng: np.random.Generator
 ) -> Array:
     r"""n log importance weights $\ln w = \ln \tilde p(z_K) - \ln q_K(z_K)$, shape (n,).
 
@@ -165,7 +164,7 @@ def log_weights(
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(StandardNormal(1), Affine(1))
     >>> log_w = log_weights(flow.init(None), flow, Target(flow.base.log_prob, 1), 3,
-    ...                     onp.random.default_rng(0))
+    ...                     np.random.default_rng(0))
     >>> log_w
     array([0., 0., 0.])
 
@@ -185,7 +184,7 @@ def importance_weighted_bound(log_w: Array, k: int | None = None) -> float:
 
     Errors: ValueError if log_w is not (n,) and finite or k is not in 1..n.
 
-    >>> log_w = onp.log(onp.array([1.0, 3.0]))
+    >>> log_w = np.log(np.array([1.0, 3.0]))
     >>> round(importance_weighted_bound(log_w, 1), 4), round(importance_weighted_bound(log_w), 4)
     (0.5493, 0.6931)
 
@@ -196,18 +195,18 @@ def importance_weighted_bound(log_w: Array, k: int | None = None) -> float:
     if k > len(log_w):
         raise ValueError(f"k: expected at most n = {len(log_w)}, got {k}")
     groups = log_w[: len(log_w) // k * k].reshape(-1, k)
-    return float(onp.mean(onp.logaddexp.reduce(groups, axis=1) - onp.log(k)))
+    return float(np.mean(np.logaddexp.reduce(groups, axis=1) - np.log(k)))
 
 
 def effective_sample_size(log_w: Array) -> float:
     r"""$(\sum_i w_i)^2 / \sum_i w_i^2$: how many independent draws the n weighted ones are worth.
 
-    >>> effective_sample_size(onp.zeros(100))
+    >>> effective_sample_size(np.zeros(100))
     100.0
 
     Source: Kong (1992); Rezende & Mohamed (2015) use the weights in section 6.1.
     """
-    w = onp.exp(_weights(log_w) - onp.max(log_w))
+    w = np.exp(_weights(log_w) - np.max(log_w))
     return float(w.sum() ** 2 / (w**2).sum())
 
 
@@ -223,7 +222,7 @@ def import_arviz() -> object:
 
 
 def pareto_k(log_w: Array) -> tuple[float, Array]:
-    r"""Pareto k-hat of importance weights, and their smoothed logarithms, normalised, (n,).
+    r"""Pareto k-hat of importance weights, and their smoothed logarithms, normalized, (n,).
 
     The largest weights are fitted by a generalised Pareto law with shape k, whose moments of order
     1/k and above are infinite; their smoothed values replace them, and the weights sum to 1. Below
@@ -233,7 +232,7 @@ def pareto_k(log_w: Array) -> tuple[float, Array]:
 
     Errors: ImportError without ArviZ; ValueError if log_w is not (n,) and finite, or n < 25.
 
-    >>> rng = onp.random.default_rng(0)
+    >>> rng = np.random.default_rng(0)
     >>> k, _ = pareto_k(0.7 * rng.exponential(size=10_000))  # w = e^x: P(w > t) = t^(-1/0.7)
     >>> round(k, 1)
     0.7
@@ -245,10 +244,10 @@ def pareto_k(log_w: Array) -> tuple[float, Array]:
     if len(log_w) < 25:
         raise ValueError(f"log_w: expected at least 25 weights, got {len(log_w)}")
     psislw = import_arviz().psislw
-    if onp.ptp(log_w) < 1e-9 * (1 + onp.abs(log_w).max()):
-        return 0.0, onp.full(len(log_w), -onp.log(len(log_w)))
+    if np.ptp(log_w) < 1e-9 * (1 + np.abs(log_w).max()):
+        return 0.0, np.full(len(log_w), -np.log(len(log_w)))
     smoothed, k = psislw(log_w)
-    return float(k), onp.asarray(smoothed)
+    return float(k), np.asarray(smoothed)
 
 
 def k_limit(n: int) -> float:
@@ -259,11 +258,11 @@ def k_limit(n: int) -> float:
 
     Source: Vehtari, Simpson, Gelman, Yao & Gabry (2024), section 3.
     """
-    return float(min(1 - 1 / onp.log10(check_dim(n, "n", least=2)), 0.7))
+    return float(min(1 - 1 / np.log10(check_dim(n, "n", least=2)), 0.7))
 
 
 def kl_to_target(
-    params: Params, flow: Flow, target: Target, n: int, rng: onp.random.Generator
+    params: Params, flow: Flow, target: Target, n: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     r"""$\mathrm{KL}(q_K \| p) = E_{q_K}[\ln q_K - \ln p]$ and its standard error, in nats.
 
@@ -272,7 +271,7 @@ def kl_to_target(
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(StandardNormal(1), Affine(1))
     >>> target = Target(flow.base.log_prob, 1, log_normalizer=0.0)
-    >>> kl_to_target(flow.init(None), flow, target, 10, onp.random.default_rng(0))
+    >>> kl_to_target(flow.init(None), flow, target, 10, np.random.default_rng(0))
     (0.0, 0.0)
 
     Source: Rezende & Mohamed (2015), eq. (3): F = KL(q || p) - ln Z.
@@ -282,7 +281,7 @@ def kl_to_target(
 
 
 def kl_from_target(
-    params: Params, flow: Flow, target: Target, n: int, rng: onp.random.Generator
+    params: Params, flow: Flow, target: Target, n: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     r"""The forward $\mathrm{KL}(p \| q_K) = E_p[\ln p - \ln q_K]$ and its standard error, in nats.
 
@@ -292,21 +291,21 @@ def kl_from_target(
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(base := StandardNormal(1), Affine(1))
     >>> target = Target(base.log_prob, 1, log_normalizer=0.0, sample=base.sample)
-    >>> kl_from_target(flow.init(None), flow, target, 10, onp.random.default_rng(0))
+    >>> kl_from_target(flow.init(None), flow, target, 10, np.random.default_rng(0))
     (0.0, 0.0)
 
-    Source: the divergence that eq. (3) of Rezende & Mohamed (2015) does not minimise.
+    Source: the divergence that eq. (3) of Rezende & Mohamed (2015) does not minimize.
     """
     z = target.sample(n, rng)
     return _mean_and_error(target.log_prob(z) - flow.log_prob(params, z))
 
 
 def _mean_and_error(values: Array) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / onp.sqrt(len(values)))
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def _weights(log_w: Array) -> Array:
-    log_w = onp.asarray(untraced(log_w))
+    log_w = np.asarray(untraced(log_w))
     if log_w.ndim != 1 or len(log_w) == 0:
         raise ValueError(f"log_w: expected shape (n,) with n >= 1, got {log_w.shape}")
     check_finite(log_w, "log_w")

@@ -11,16 +11,18 @@ import numpy as np
 import PIL.Image
 from IPython.display import Image, display
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, QuadMesh
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from nflib_min._validate import Array
+from nflib_min._arrays import Array
 from nflib_min.checks import grid
 
 BASE = "#0072B2"  # q_0
 TARGET = "#D55E00"  # the target, or data
 FLOW = "#009E73"  # q_K
 LOG_DET = "#CC79A7"  # Jacobians and log-determinants
+OTHER_INK = ("#E69F00", "#56B4E9", "#F0E442")  # what a figure may use beside the roles
 STYLES = {BASE: "-", TARGET: "--", FLOW: "-", LOG_DET: ":"}  # colour is never the only sign
 DENSITY = "viridis"
 DPI = 100  # of the page: how large a figure appears
@@ -137,27 +139,89 @@ def panels(rows: int, columns: int, size: float = 2.3) -> tuple[Figure, Array]:
     )
 
 
-def show(fig: Figure, *, alt: str, caption: str) -> None:
-    """Show a figure with the alt text and caption it must have, and close it.
+def show(fig: Figure) -> None:
+    """Show a figure as one PNG and close it; its alt text and caption stand on the cell's fence.
 
-    The output is one image/png whose metadata carries both, then the caption as text: nbconvert and
-    the posts put `alt` on the image. The bytes depend on the figure and matplotlib's version alone.
+    256 colours are chosen for the figure, a third of the bytes and no difference to the eye: first
+    those of its density maps, then the ink (lines, text, background). How many are ink stands in
+    the output's metadata, so that `dark` can turn the ink alone. The bytes depend on the figure and
+    matplotlib's version alone.
 
-    Errors: ValueError if alt or caption is empty.
-
-    >>> show(plt.figure(), alt="An empty figure.", caption="Nothing.")  # doctest: +ELLIPSIS
+    >>> show(plt.figure())  # doctest: +ELLIPSIS
     <IPython.core.display.Image object>...
     """
-    for name, text in (("alt", alt), ("caption", caption)):
-        if not text.strip():
-            raise ValueError(f"{name}: expected a sentence about the figure, got {text!r}")
-    drawn, png = io.BytesIO(), io.BytesIO()
+    drawn = io.BytesIO()
     fig.savefig(drawn, format="png", dpi=SHARPNESS * DPI, facecolor="white")
+    picture = PIL.Image.open(drawn).convert("RGB")
+    maps = _map_mask(fig, picture.size)
     plt.close(fig)
-    # 256 colours chosen for this figure: a third of the bytes, and no difference to the eye
-    picture = PIL.Image.open(drawn).convert("RGB").quantize(256, kmeans=2)
-    picture.save(png, "png", optimize=True)
+    png, ink = _quantized(np.asarray(picture), maps)
     width = round(picture.width / SHARPNESS)
-    display(Image(png.getvalue(), alt=alt, width=width, metadata={"caption": caption}))
-    text = f"*Figure. {caption}*"
-    display({"text/markdown": text, "text/plain": text}, raw=True)
+    display(Image(png, width=width, metadata={"ink": ink}))
+
+
+def _map_mask(fig: Figure, size: tuple[int, int]) -> Array:
+    """True for the pixels that lie under a density map, (height, width)."""
+    width, height = size
+    mask = np.zeros((height, width), bool)
+    scale = SHARPNESS * DPI / fig.dpi
+    for ax in fig.axes:
+        if ax.images or any(isinstance(c, QuadMesh) for c in ax.collections):
+            x0, y0, x1, y1 = (scale * ax.get_window_extent().extents).round().astype(int)
+            mask[height - y1 : height - y0, x0:x1] = True
+    return mask
+
+
+def _quantized(pixels: Array, maps: Array) -> tuple[bytes, int]:
+    """A palette PNG, the colours of the maps first, and how many colours are ink."""
+    indices, palette = np.zeros(maps.shape, np.uint8), []
+    for mask, most in ((maps, 160), (~maps, 256 - 160 * bool(maps.any()))):
+        if mask.any():
+            row = PIL.Image.fromarray(pixels[mask][None]).quantize(most, kmeans=2)
+            found = np.asarray(row)[0]
+            kept, found = np.unique(found, return_inverse=True)
+            indices[mask] = len(palette) + found.ravel()
+            palette += np.array(row.getpalette()).reshape(-1, 3)[kept].tolist()
+            ink = len(kept)
+    picture = PIL.Image.fromarray(indices, "P")
+    picture.putpalette(np.array(palette, np.uint8).tobytes())
+    file = io.BytesIO()
+    picture.save(file, "png", optimize=True)
+    return file.getvalue(), ink if (~maps).any() else 0
+
+
+def dark(png: bytes, ink: int, ground: str = "#1c1c1d") -> bytes:
+    """The same figure for a dark page: white becomes the page's ground, black nearly white.
+
+    Greys get the opposite lightness and colours stay, with all mixtures of the two between. Density
+    maps stay as they are, since their colours mean something.
+
+    Parameters
+    ----------
+    png : from `show`. ink : how many colours of its palette, the last ones, are ink.
+
+    >>> picture = PIL.Image.new("P", (1, 1))
+    >>> picture.putpalette([255, 255, 255])
+    >>> file = io.BytesIO()
+    >>> picture.save(file, "png")
+    >>> PIL.Image.open(io.BytesIO(dark(file.getvalue(), ink=1))).convert("RGB").getpixel((0, 0))
+    (28, 28, 29)
+    """
+    picture = PIL.Image.open(io.BytesIO(png))
+    palette = np.array(picture.getpalette(), float).reshape(-1, 3) / 255
+    rgb = palette[len(palette) - ink :].copy()
+    # on white a colour is (1 - t) white + t pigment; take the pigment that fits best, and put the
+    # same t of it, a little lighter, on the dark ground
+    best = np.full(len(rgb), np.inf)
+    for pigment in (BASE, TARGET, FLOW, LOG_DET, "#000000", *OTHER_INK):
+        away = np.array(to_rgb(pigment)) - 1
+        t = np.clip((rgb - 1) @ away / (away @ away), 0, 1)[:, None]
+        misfit = np.abs(1 + t * away - rgb).sum(axis=1)
+        on_dark = 0.93 * np.ones(3) if pigment == "#000000" else 1 + 0.85 * away
+        turned, closer = (1 - t) * to_rgb(ground) + t * on_dark, misfit < best
+        palette[len(palette) - ink :][closer] = turned[closer]
+        best = np.minimum(best, misfit)
+    picture.putpalette((palette * 255).round().astype(np.uint8).tobytes())
+    file = io.BytesIO()
+    picture.save(file, "png", optimize=True)
+    return file.getvalue()

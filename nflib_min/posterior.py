@@ -2,7 +2,7 @@ r"""From a log-density to a checked posterior in one call: fit, measure, and say
 
 A fit can look converged and be wrong. So the answer comes with a verdict, and with the reasons for
 it: the tail of the importance weights, what reweighting changes, whether other starts found mass
-where the fit has none, and whether the density can be normalised at all.
+where the fit has none, and whether the density can be normalized at all.
 """
 
 import time
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nflib_min._validate import Array, Params, check_dim, check_points, check_rows
-from nflib_min.bijections import Affine, Bijection, Chain, LowerAffine
+from nflib_min._arrays import Array, Params, check_dim, check_points, check_rows
+from nflib_min.bijections import Affine, Bijection, TriangularAffine
 from nflib_min.coupling import real_nvp
 from nflib_min.distributions import StandardNormal
-from nflib_min.flow import Flow
+from nflib_min.flow import Chain, Flow
 from nflib_min.objectives import FreeEnergy, effective_sample_size, import_arviz, k_limit, pareto_k
 from nflib_min.planar import Planar
 from nflib_min.targets import Target
@@ -120,7 +120,7 @@ class Posterior:
         not trust". reasons : one sentence each, why the verdict is not better.
     stages : every family that was fitted; flow and params belong to the best.
     z, log_density : S draws of q, (S, d), and ln p~ there, (S,).
-    log_w, k_hat : their log weights, smoothed and normalised, (S,), and Pareto k-hat.
+    log_w, k_hat : their log weights, smoothed and normalized, (S,), and Pareto k-hat.
     missed : the share of the posterior's mass found where q has less than a twentieth of it.
     names : of the d coordinates. interrupted : True if a KeyboardInterrupt cut training short.
 
@@ -190,7 +190,7 @@ class Posterior:
         """An ArviZ InferenceData: one chain of the S plain draws, their log weights beside them.
 
         posterior holds one variable a name; sample_stats holds lp, ln p~ of each draw, and
-        log_weight, smoothed and normalised. ImportError if ArviZ is not installed.
+        log_weight, smoothed and normalized. ImportError if ArviZ is not installed.
         """
         return import_arviz().from_dict(
             posterior={name: self.z[None, :, i] for i, name in enumerate(self.names)},
@@ -230,7 +230,7 @@ def fit_posterior(
     - reweighting moves no mean by more than 0.05 sd and no sd by more than 7 %;
     - draws around the other starts, and far out, find at most 1 % of the mass where q has less
       than a twentieth of p: weights of q's own draws cannot see a mode that q has missed;
-    - stretching q far out lowers the ELBO: otherwise p~ cannot be normalised.
+    - stretching q far out lowers the ELBO: otherwise p~ cannot be normalized.
 
     Parameters
     ----------
@@ -482,7 +482,7 @@ class _Fitter:
     def laplace(self) -> None:
         start = {"mean": np.zeros(self.dim), "log_diag": np.zeros(self.dim)}
         params = self.folded(start | {"lower": np.zeros((self.dim, self.dim))})
-        self.measure("Laplace", LowerAffine(self.dim), params, 0.0)
+        self.measure("Laplace", TriangularAffine(self.dim), params, 0.0)
 
     def mean_field(self, steps: int) -> None:
         # the best independent Gaussian for a Gaussian posterior has variances 1 / Lambda_ii
@@ -493,7 +493,7 @@ class _Fitter:
         self.measure("mean-field", f, {"mean": mean, "log_scale": log_scale}, seconds)
 
     def full_rank(self, steps: int) -> None:
-        f = LowerAffine(self.dim)
+        f = TriangularAffine(self.dim)
         p, seconds = f.init(self.rng), 0.0
         if not self.exact():  # Adam's steps do not shrink with the gradient: it would walk away
             p, seconds = self.train(f, p, self.L, steps, 0.05)
@@ -505,7 +505,7 @@ class _Fitter:
     def with_flow(self, flow: Bijection, steps: int, rate: float | None) -> None:
         if self.exact():
             return
-        f = Chain([flow, LowerAffine(self.dim)])
+        f = Chain([flow, TriangularAffine(self.dim)])
         start = f.init(self.rng)
         began = time.perf_counter()
         if rate is None:
@@ -550,8 +550,8 @@ class _Fitter:
         return run.params, time.perf_counter() - began
 
     def folded(self, p: dict) -> dict:
-        """Parameters of z = mean + L (p.mean + L_p y) as those of one `LowerAffine`."""
-        L = self.L @ LowerAffine(self.dim).matrix(p)
+        """Parameters of z = mean + L (p.mean + L_p y) as those of one `TriangularAffine`."""
+        L = self.L @ TriangularAffine(self.dim).matrix(p)
         mean = self.mean + self.L @ p["mean"]
         return {"mean": mean, "log_diag": np.log(np.diag(L)), "lower": np.tril(L, -1)}
 
@@ -588,8 +588,8 @@ def _judge(
     best = max(fitter.stages, key=lambda stage: stage.elbo)
     z, log_p, log_q = fitter.draws(best.flow, best.params)
     log_w = log_p - log_q
-    normalised = log_w - np.logaddexp.reduce(log_w)
-    smoothed = normalised if best.k_hat is None else pareto_k(log_w)[1]
+    normalized = log_w - np.logaddexp.reduce(log_w)
+    smoothed = normalized if best.k_hat is None else pareto_k(log_w)[1]
     lenient = _Lenient(fitter.target)
     missed = _missed(best, lenient, found, (fitter.mean, fitter.L), (z, log_p, log_q), rng)
     against, weighable = [], []  # reasons not to trust it at all, and not to trust it unweighted
@@ -623,7 +623,7 @@ def _judge(
             "the fit has less than a twentieth of it: a missed mode, or a heavy tail"
         )
     if _grows_without_end(lenient, fitter.mean, fitter.L, rng):
-        against.append("the density does not fall off far out: it cannot be normalised")
+        against.append("the density does not fall off far out: it cannot be normalized")
     if fitter.interrupted:
         weighable.append("training was interrupted before its end")
     verdict = REFUSED if against else USABLE if weighable else GOOD
@@ -677,7 +677,7 @@ def _missed(
 def _grows_without_end(target: _Lenient, mean: Array, L: Array, rng: np.random.Generator) -> bool:
     r"""True if a Gaussian's ELBO does not fall when it is stretched from 8 to 64 times its width.
 
-    The entropy gains ln s for each stretched direction. A density that can be normalised loses
+    The entropy gains ln s for each stretched direction. A density that can be normalized loses
     more: even one with tails $|z|^{-1-\nu}$ loses $(1 + \nu) \ln s$. The directions are the
     Gaussian's principal axes, one by one and all together.
     """

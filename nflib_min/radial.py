@@ -1,51 +1,55 @@
 """The radial flow: every layer pulls points towards a centre or pushes them away from it."""
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 
-from nflib_min import sweeps
-from nflib_min._validate import Array, check_dim, check_params, check_points, is_traced
-from nflib_min.bijections import Bijection, Pullback, call_written
+from nflib_min._arrays import Array, check_dim
+from nflib_min.bijections import Bijection
+from nflib_min.pullback import where
 
 
-def radial_layer(z_ref: Array, alpha: Array, beta: Array, z: Array) -> tuple[Array, Array]:
-    r"""One radial map and its log-determinant, straight from the paper.
+def radial_layer(
+    z_ref: Array, alpha: Array, beta: Array, z: Array, s: Array | None = None
+) -> tuple[Array, Array]:
+    r"""One radial map and its log-determinant, from the paper.
 
     $f(z) = z + \beta h(\alpha, r)(z - z_\text{ref})$, $r = |z - z_\text{ref}|$,
-    $h = 1 / (\alpha + r)$ and
-    $\det = [1 + \beta h]^{d-1} [1 + \beta h + \beta h' r]$ (14).
+    $h = 1 / (\alpha + r)$ and $\det = [1 + \beta h]^{d-1} [1 + \beta h + \beta h' r]$ (14).
+
+    With $\rho = r h$, $A = \alpha h$, which sum to 1, and $\sigma = s h$, $s = \alpha + \beta$, the
+    two brackets are $\rho + \sigma$ and $\rho (1 + A) + A \sigma$: sums of terms that are not
+    negative, which neither cancel nor overflow.
 
     Parameters
     ----------
-    z_ref : (d,); alpha > 0 and beta >= -alpha : scalars; z : (n, d).
+    z_ref : (d,); alpha > 0 and beta >= -alpha : scalars; z : (n, d); or one set per row, (n, d) and
+    (n,). s : alpha + beta, where it is known better than beta.
 
     Returns
     -------
     f(z), shape (n, d), and ln|det|, shape (n,).
 
-    >>> z, log_det = radial_layer(onp.zeros(2), 1.0, 1.0, onp.array([[1.0, 0.0]]))
+    >>> z, log_det = radial_layer(np.zeros(2), 1.0, 1.0, np.array([[1.0, 0.0]]))
     >>> z, log_det.round(4)  # ln(1.5 * 1.25)
     (array([[1.5, 0. ]]), array([0.6286]))
 
     Source: Rezende & Mohamed (2015), eq. (14).
     """
-    d = z.shape[1]
-    r = np.sqrt(np.sum((z - z_ref) ** 2, axis=1))  # (n,)
+    x = z - z_ref
+    r = norm(x)
     h = 1 / (alpha + r)
-    dh = -1 / (alpha + r) ** 2
-    log_det = (d - 1) * np.log(1 + beta * h) + np.log(1 + beta * h + beta * dh * r)
-    return z + (beta * h)[:, None] * (z - z_ref), log_det
+    rho, A, sigma = r * h, alpha * h, (alpha + beta if s is None else s) * h
+    stretch = rho + sigma
+    log_det = (z.shape[1] - 1) * anp.log(stretch) + anp.log(rho * (1 + A) + A * sigma)
+    return z_ref + x * stretch[:, None], log_det
 
 
 class Radial(Bijection):
     r"""A radial flow of length K with $\alpha_k = e^{a_k}$ and
     $\hat\beta_k = -\alpha_k + \mathrm{softplus}(\beta_k)$.
 
-    With $s = \alpha + \hat\beta > 0$ a layer multiplies the radius by (r + s) / (r + alpha), and
-    $\det = \left(\frac{r+s}{r+\alpha}\right)^{d-1}
-    \frac{r^2 + 2\alpha r + \alpha s}{(r+\alpha)^2}$: sums of positive terms,
-    so nothing cancels. The inverse is the positive root of $r^2 + (s - R) r - \alpha R = 0$ with
-    $R = |y - z_\text{ref}|$.
+    With $s = \alpha + \hat\beta > 0$ a layer multiplies the radius by $(r + s) / (r + \alpha)$. The
+    inverse is the positive root of $r^2 + (s - R) r - \alpha R = 0$ with $R = |y - z_\text{ref}|$.
 
     Parameters
     ----------
@@ -56,8 +60,8 @@ class Radial(Bijection):
     Errors: ValueError on dim or length < 1, wrong shapes, NaN or inf.
 
     >>> f = Radial(3, length=4)
-    >>> params = f.init(onp.random.default_rng(0))
-    >>> z0 = onp.random.default_rng(1).standard_normal((5, 3))
+    >>> params = f.init(np.random.default_rng(0))
+    >>> z0 = np.random.default_rng(1).standard_normal((5, 3))
     >>> bool(abs(f.inverse(params, f.forward(params, z0)) - z0).max() < 1e-12)
     True
 
@@ -68,64 +72,37 @@ class Radial(Bijection):
         self.dim, self.length = check_dim(dim), check_dim(length, "length")
         self.shapes = {"z_ref": (length, dim), "log_alpha": (length,), "beta": (length,)}
 
-    def init(self, rng: onp.random.Generator) -> dict:
+    def init(self, rng: np.random.Generator) -> dict:
         """The identity, with centres drawn from N(0, 1): alpha = 1 and softplus(beta) = 1."""
         return {
             "z_ref": rng.standard_normal(self.shapes["z_ref"]),
-            "log_alpha": onp.zeros(self.length),
-            "beta": onp.full(self.length, onp.log(onp.expm1(1.0))),
+            "log_alpha": np.zeros(self.length),
+            "beta": np.full(self.length, np.log(np.expm1(1.0))),
         }
 
-    def forward_and_log_det(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        if is_traced((params, z0)):
-            return call_written(self, self.formula, params, z0)
-        zK, log_det, _ = self.forward_with_pullback(params, z0)
-        return zK, log_det
+    def layers(self, params: dict) -> list[tuple]:
+        """(z_ref, alpha, s) of every layer, s = alpha + beta_hat, in the forward order."""
+        alpha, s = anp.exp(params["log_alpha"]), softplus(params["beta"])
+        return [(params["z_ref"][..., k, :], alpha[..., k], s[..., k]) for k in range(self.length)]
 
-    def forward_with_pullback(self, params: dict, z0: Array) -> tuple[Array, Array, Pullback]:
-        check_points(z0, self.dim, "z0")
-        per_row = check_params(self, params, self.shapes, len(z0))
-        return sweeps.radial(params, z0, per_row)
-
-    def formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        """The plain layers, one after the other: what the fast sweep must agree with."""
-        check_points(z0, self.dim, "z0")
-        check_params(self, params, self.shapes, len(z0))
+    def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
         z, log_det = z0, 0.0
-        for k in range(self.length):
-            z_ref, alpha, s = self._layer(params, k)
-            delta = z - z_ref  # (n, d)
-            r = _norm(delta)
-            grow = (r + s) / (r + alpha)
-            z = z_ref + delta * grow[:, None]
-            log_det = log_det + self._log_det(r, alpha, s)
+        for z_ref, alpha, s in self.layers(params):
+            z, term = radial_layer(z_ref, alpha, s - alpha, z, s)
+            log_det = log_det + term
         return z, log_det
 
-    def inverse_and_log_det(self, params: dict, zK: Array) -> tuple[Array, Array]:
-        check_points(zK, self.dim, "zK")
-        check_params(self, params, self.shapes, len(zK))
+    def inverse_formula(self, params: dict, zK: Array) -> tuple[Array, Array]:
         z, log_det = zK, 0.0
-        for k in reversed(range(self.length)):
-            z_ref, alpha, s = self._layer(params, k)
-            delta = z - z_ref
-            R = _norm(delta)
-            # r^2 + B r - alpha R = 0 with B = s - R, by the form of the root that cannot cancel
+        for z_ref, alpha, s in reversed(self.layers(params)):
+            R = norm(z - z_ref)
+            # of the two forms of the root, the one in which nothing cancels
             B = s - R
-            root = np.sqrt(B**2 + 4 * alpha * R)
-            r = np.where(B > 0, 2 * alpha * R / (np.abs(B) + root), 0.5 * (np.abs(B) + root))
-            z = z_ref + delta * ((r + alpha) / (r + s))[:, None]
-            log_det = log_det - self._log_det(r, alpha, s)
+            root = anp.sqrt(B**2 + 4 * alpha * R)
+            r = where(B > 0, 2 * alpha * R / (anp.abs(B) + root), 0.5 * (anp.abs(B) + root))
+            z = z_ref + (z - z_ref) * ((r + alpha) / (r + s))[:, None]
+            log_det = log_det - radial_layer(z_ref, alpha, s - alpha, z, s)[1]
         return z, log_det
-
-    def _layer(self, params: dict, k: int) -> tuple[Array, Array, Array]:
-        """z_ref, alpha and s = alpha + beta_hat of layer k."""
-        alpha = np.exp(params["log_alpha"][..., k])
-        return params["z_ref"][..., k, :], alpha, softplus(params["beta"][..., k])
-
-    def _log_det(self, r: Array, alpha: Array, s: Array) -> Array:
-        tangential = np.log(r + s) - np.log(r + alpha)
-        radial = np.log(r**2 + 2 * alpha * r + alpha * s) - 2 * np.log(r + alpha)
-        return (self.dim - 1) * tangential + radial
 
     def __repr__(self) -> str:
         return f"Radial({self.dim}, length={self.length})"
@@ -134,14 +111,18 @@ class Radial(Bijection):
 def softplus(x: Array) -> Array:
     """ln(1 + e^x), without overflow.
 
-    >>> softplus(onp.array([0.0, 1000.0])).round(1).tolist()
+    >>> softplus(np.array([0.0, 1000.0])).round(1).tolist()
     [0.7, 1000.0]
     """
-    return np.logaddexp(0.0 * x, x)
+    return anp.logaddexp(0.0 * x, x)
 
 
-def _norm(delta: Array) -> Array:
-    """|delta|, shape (n,), with gradient 0 at the centre, where the norm has a kink."""
-    square = np.sum(delta**2, axis=1)
+def norm(x: Array) -> Array:
+    """|x| of each row, shape (n,), with gradient 0 at 0, where the norm has a kink.
+
+    >>> norm(np.array([[3.0, 4.0]]))
+    array([5.])
+    """
+    square = anp.sum(x**2, axis=1)
     at_centre = square == 0
-    return np.where(at_centre, 0 * square, np.sqrt(np.where(at_centre, 1, square)))
+    return where(at_centre, 0 * square, anp.sqrt(where(at_centre, 0 * square + 1, square)))

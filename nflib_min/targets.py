@@ -1,8 +1,8 @@
 r"""Densities to fit: Table 1's energies made proper, and models whose evidence is known exactly.
 
-A target gives `log_density`, ln p~ without its normaliser (for a posterior: ln p(x, z)), its
+A target gives `log_density`, ln p~ without its normalizer (for a posterior: ln p(x, z)), its
 gradient, and, where they exist, `log_normalizer` (ln Z, for a posterior the log evidence
-ln p(x)) and exact draws. `log_prob` is the normalised one, so that KL(q || p) is absolute, in nats.
+ln p(x)) and exact draws. `log_prob` is the normalized one, so that KL(q || p) is absolute, in nats.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import autograd.numpy as np
 import numpy as onp
 from autograd.core import make_vjp
 
-from nflib_min._validate import Array, check_dim, check_finite, check_points, check_rows, describe
+from nflib_min._arrays import Array, check_dim, check_finite, check_points, check_rows, describe
 
 Sampler = Callable[[int, onp.random.Generator], Array]
 
@@ -171,7 +171,7 @@ def table_1(name: str, tau: float = TAU) -> Target:
     U3 2.787245
     U4 2.856238
 
-    Source: Rezende & Mohamed (2015), table 1; the normalisers are this project's.
+    Source: Rezende & Mohamed (2015), table 1; the normalizers are this project's.
     """
     if name == "U1":
         return Target(

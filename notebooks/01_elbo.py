@@ -44,7 +44,7 @@ def level_lines(ax, log_p, color, limits=(-4.0, 4.0), drops=(-4.5, -2.0, -0.5), 
     plotting.square(ax, limits)
 
 
-# %%
+# %% alt="A tilted posterior with three Gaussian q, and their lower bounds. Each bound stays below the ln p(x) line by its KL divergence; the exact q touches the line." caption="A posterior (orange), three Gaussians q (green), and what each bound misses (bars)."
 fig, ((left, right),) = plotting.panels(1, 2, size=3.6)
 level_lines(left, posterior.log_prob, plotting.TARGET, (-2.0, 4.0))
 right.axhline(log_px, color=plotting.TARGET, linewidth=1, label=r"$\ln Z = \ln p(x)$")
@@ -60,17 +60,14 @@ right.set_xticks(range(3), ["wide q", "narrow q", "exact q"])
 right.set(ylim=(-3.8, -1.7), ylabel="nats", title="ELBO (green) + KL (bar)")
 right.legend(frameon=False, loc="lower right")
 left.set_title(r"$p(z \mid x)$ and three $q(z)$")
-alt = """A tilted posterior with three Gaussian q, and their lower bounds. Each bound stays below \
-the ln p(x) line by its KL divergence; the exact q touches the line."""
-caption = "A posterior (orange), three Gaussians q (green), and what each bound misses (bars)."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 # %% [markdown]
 # You will be able to
 #
 # 1. write the ELBO in three forms, and say by how many nats it misses $\ln p(x)$;
 # 2. tell a healthy negative loss from a bug, and a finished run from one that is stuck;
-# 3. say what independent Gaussians cannot represent, what that costs, and why neither more samples nor a better optimiser buys it back.
+# 3. say what independent Gaussians cannot represent, what that costs, and why neither more samples nor a better optimizer buys it back.
 #
 # You need: expectations, Gaussian densities, a little NumPy. Time: 50 minutes, exercises included.
 #
@@ -84,7 +81,7 @@ plotting.show(fig, alt=alt, caption=caption)
 # | $z$ | what is not: the latent variables | rows of an array (n, d) |
 # | $p(z)$, $p(x \mid z)$ | prior, likelihood | `model.log_prior`, `model.log_likelihood` |
 # | $p(x, z) = p(x \mid z)\,p(z)$ | joint density | `model.log_density` |
-# | $p(x) = Z$ | evidence, the normaliser of the joint | `model.log_normalizer` |
+# | $p(x) = Z$ | evidence, the normalizer of the joint | `model.log_normalizer` |
 # | $p(z \mid x) = p(x, z)/p(x)$ | posterior | `model.posterior` |
 # | $q(z)$ | our approximation; the paper writes $q_\phi(z \mid x)$ | `Flow.log_prob` |
 # | $F(x) = -\mathrm{ELBO}$ | free energy, the loss | `objectives.free_energy` |
@@ -111,7 +108,7 @@ plotting.show(fig, alt=alt, caption=caption)
 #
 # The clock is `LinearGaussian` in [targets.py](../nflib_min/targets.py) with $W = (1, 1)$. Everything in it is Gaussian, so the integral has a closed form, $p(x) = N(x;\, 0,\, W W^\top + s^2)$. With $d = 2$ a grid will do too, and so will the average of the likelihood over draws from the prior, which is [(1)](#eq-1) in words.
 
-# %%
+# %% alt="A round prior, a diagonal ridge of likelihood, and their normalized product, equal axes. The posterior is an ellipse that leans along the ridge." caption="The reading tells the sum: a ridge. On it, if one part is not to blame, the other is."
 z, cell = checks.grid((-8.0, 8.0), 400)
 by_grid = onp.log(onp.sum(onp.exp(model.log_density(z))) * cell)
 draws = StandardNormal(2).sample(200_000, onp.random.default_rng(0))
@@ -126,15 +123,12 @@ terms = {"prior $p(z)$": model.log_prior, r"likelihood $p(x \mid z)$": model.log
 terms[r"posterior $p(z \mid x)$"] = posterior.log_prob
 for ax, (title, log_p) in zip(axes, terms.items(), strict=True):
     plotting.density(ax, log_p, (-3.0, 3.0), title=title)
-alt = """A round prior, a diagonal ridge of likelihood, and their normalised product, equal axes. \
-The posterior is an ellipse that leans along the ridge."""
-caption = "The reading tells the sum: a ridge. On it, if one part is not to blame, the other is."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 # %% [markdown]
 # So the answer to the prediction is no. Knowing the sum ties the two errors together: each has variance $5/9$, their covariance is $-4/9$, and so the correlation is $-0.8$.
 #
-# **The evidence is the average of the likelihood over the prior. It is one number, it normalises the posterior, and beyond a few dimensions neither a grid nor, as a rule, a formula will give it.**
+# **The evidence is the average of the likelihood over the prior. It is one number, it normalizes the posterior, and beyond a few dimensions neither a grid nor, as a rule, a formula will give it.**
 #
 # ## Why is there a bound at all?
 #
@@ -160,12 +154,12 @@ plotting.show(fig, alt=alt, caption=caption)
 # $$
 #
 # - $D_{\mathrm{KL}}[q \Vert p] = \mathbb{E}_q[\ln q - \ln p]$: the divergence of $q$ from the *prior*, the price of moving away from it;
-# - $\mathbb{E}_q[\ln p_\theta(x \mid z)]$: how well draws of $q$ explain $x$. What is averaged is the log of the conditional density $p_\theta(x \mid z)$, its normaliser included;
+# - $\mathbb{E}_q[\ln p_\theta(x \mid z)]$: how well draws of $q$ explain $x$. What is averaged is the log of the conditional density $p_\theta(x \mid z)$, its normalizer included;
 # - $F(x)$: the free energy. $-F(x)$ is the ELBO.
 #
 # Below is the histogram of $\ln w$ for the wide $q$ of the first figure. The flow ([flow.py](../nflib_min/flow.py)) draws from $q$; `log_weights` ([objectives.py](../nflib_min/objectives.py)) returns $\ln w$.
 
-# %%
+# %% alt="A histogram of log weights with a long left tail. The mean of the log weights lies to the left of the log of the mean weight, which coincides with ln p(x)." caption="The left tail pulls the mean of the logarithms down, but hardly the log of the mean."
 independent = Flow(StandardNormal(2), Affine(2))  # z_K = mu + sigma * z_0, sigma = e^log_scale
 wide = {"mean": posterior.mean, "log_scale": onp.log(onp.diag(posterior.covariance)) / 2}
 rng = onp.random.default_rng(1)
@@ -182,10 +176,7 @@ ax.axvline(log_mean_w, color="#8cc5e3", linewidth=5, label=r"$\ln$ of the mean o
 ax.axvline(log_px, color=plotting.TARGET, linestyle="--", label=r"$\ln Z = \ln p(x)$")
 ax.set(xlabel="nats", ylabel="draws")
 ax.legend(frameon=False, loc="upper left")
-alt = """A histogram of log weights with a long left tail. The mean of the log weights lies to the \
-left of the log of the mean weight, which coincides with ln p(x)."""
-caption = "The left tail pulls the mean of the logarithms down, but hardly the log of the mean."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 
 # %% [markdown]
@@ -208,7 +199,7 @@ plotting.show(fig, alt=alt, caption=caption)
 #
 # > **Predict.** Pick a mean and a covariance at random for $q$. By how much can ELBO + KL differ from $\ln p(x)$?
 #
-# Two checks follow. The first takes [(3)](#eq-3) with Gaussian formulas for its two terms, neither of which knows the posterior, and adds the divergence from the posterior. The second is brute force: three integrals on a grid, for the clock and for a density without closed forms. That one is $U_1$, the first test energy of the paper's Table 1: $\tilde p(z) = e^{-U_1(z)}$ is a ring broken into two arcs. It plays the part of $p(x, z)$, and its integral $Z$ the part of $p(x)$. `kl_by_quadrature` ([checks.py](../nflib_min/checks.py)) computes $\int q\,(\ln q - \ln p)$; given a $p$ without its normaliser, the result is $F$.
+# Two checks follow. The first takes [(3)](#eq-3) with Gaussian formulas for its two terms, neither of which knows the posterior, and adds the divergence from the posterior. The second is brute force: three integrals on a grid, for the clock and for a density without closed forms. That one is $U_1$, the first test energy of the paper's Table 1: $\tilde p(z) = e^{-U_1(z)}$ is a ring broken into two arcs. It plays the part of $p(x, z)$, and its integral $Z$ the part of $p(x)$. `kl_by_quadrature` ([checks.py](../nflib_min/checks.py)) computes $\int q\,(\ln q - \ln p)$; given a $p$ without its normalizer, the result is $F$.
 
 # %%
 def kl_gaussians(m, S, mean, covariance):  # KL[N(m, S) || N(mean, covariance)]
@@ -246,7 +237,7 @@ for target, log_posterior in ((model, posterior.log_prob), (u1, u1.log_prob)):
 #
 # ## Is a negative loss a bug?
 #
-# Optimisers minimise, so programs work with $F = -\mathrm{ELBO}$. Turn [(N1)](#eq-N1) round, and its floor is there to read: $F(x) = D_{\mathrm{KL}} - \ln p(x) \ge -\ln p(x)$.
+# Optimizers minimize, so programs work with $F = -\mathrm{ELBO}$. Turn [(N1)](#eq-N1) round, and its floor is there to read: $F(x) = D_{\mathrm{KL}} - \ln p(x) \ge -\ln p(x)$.
 #
 # > **Predict.** Measure the clock's gain in minutes a day instead of seconds. What happens to the posterior, and what to the lowest loss that can be reached?
 
@@ -269,10 +260,10 @@ for name, start in (("centred", 0.0), ("shifted", 1.0)):
     params = {"mean": onp.array([start, 0.0]), "log_scale": onp.zeros(2)}
     runs[name] = training.fit(loss, params, 1500, onp.random.default_rng(4), learning_rate=rate)
     log_w = objectives.log_weights(runs[name].params, independent, u1, 50_000, rng)
-    gap, _ = checks.evidence_gap(log_w, u1.log_normalizer)  # an error if the ELBO is above ln Z
+    gap, _ = checks.check_bound(log_w, u1.log_normalizer)  # an error if the ELBO is above ln Z
     print(f"{name} start: the bound misses ln Z by about {gap:.1f} nats")
 
-# %%
+# %% alt="Left, two Gaussians on two arcs: one wide in the middle, one on the right arc. Right, their ELBO against steps: both level off, at different distances below the ln Z line." caption="Both runs look finished. The distance to ln Z (dashed) tells which fit is good."
 fig, ((left, right),) = plotting.panels(1, 2, size=3.6)
 level_lines(left, u1.log_prob, plotting.TARGET)
 for (name, run), style in zip(runs.items(), [":", "-"], strict=True):
@@ -286,14 +277,11 @@ right.text(1500, u1.log_normalizer + 0.08, r"$\ln Z$", ha="right")
 right.axhline(0, color="0.7", linewidth=0.8)
 right.set(xlabel="step", ylabel="ELBO, nats", ylim=(-2.6, 2.6), title="ELBO during training")
 left.set_title("$U_1$ and where $q$ ended")
-alt = """Left, two Gaussians on two arcs: one wide in the middle, one on the right arc. Right, \
-their ELBO against steps: both level off, at different distances below the ln Z line."""
-caption = "Both runs look finished. The distance to ln Z (dashed) tells which fit is good."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 
 # %% [markdown]
-# The shifted run ends with a loss near $-1$. That is no bug, since the floor is $-\ln Z \approx -1.88$. The centred run ends near $+1.3$, and nothing in its flat curve warns that it misses 3.2 nats. A loss *below* the floor would be a bug, and `evidence_gap` ([checks.py](../nflib_min/checks.py)) raises an error when draws say so.
+# The shifted run ends with a loss near $-1$. That is no bug, since the floor is $-\ln Z \approx -1.88$. The centred run ends near $+1.3$, and nothing in its flat curve warns that it misses 3.2 nats. A loss *below* the floor would be a bug, and `check_bound` ([checks.py](../nflib_min/checks.py)) raises an error when draws say so.
 #
 # **The sign of a loss says nothing about a model of continuous data; the distance to its floor $-\ln Z$ says everything. A loss below the floor, beyond sampling noise, is always a bug.**
 #
@@ -378,13 +366,13 @@ tilt = onp.sum(weight * u1.log_density_and_grad(zK)[1][:, 1] * z0[:, 0])  # -dF/
 assert abs(tilt) < 1e-4
 
 # %% [markdown]
-# The best independent Gaussian sits on one arc (either will do) and misses 0.9024 nats. The answer to the prediction, $\ln 2$, is most of that: where $q$ lives, $p$ is half of the density of its arc alone, so even a perfect fit of one arc costs $\ln 2 \approx 0.693$. The remaining $0.209$ is the arc's bend. The centred one, with 3.2013 nats, is a stationary point too: its gradient is zero, and in fact it is a local minimum, so an optimiser that starts there stays there. Nor does a full matrix help the better one: the derivative of $F$ with respect to a tilt is zero by symmetry.
+# The best independent Gaussian sits on one arc (either will do) and misses 0.9024 nats. The answer to the prediction, $\ln 2$, is most of that: where $q$ lives, $p$ is half of the density of its arc alone, so even a perfect fit of one arc costs $\ln 2 \approx 0.693$. The remaining $0.209$ is the arc's bend. The centred one, with 3.2013 nats, is a stationary point too: its gradient is zero, and in fact it is a local minimum, so an optimizer that starts there stays there. Nor does a full matrix help the better one: the derivative of $F$ with respect to a tilt is zero by symmetry.
 #
 # **On two equal modes the best independent Gaussian keeps one: $\ln 2$ nats for the lost mode, plus what the bend costs. A poor start can end in a local minimum that costs far more, and the loss curve does not say so.**
 #
 # ## What if the divergence is turned round?
 #
-# > **Predict.** Raising the ELBO lowers $D_{\mathrm{KL}}[q \Vert p]$. If we could minimise $D_{\mathrm{KL}}[p \Vert q]$ instead, would $q$ still sit on one arc?
+# > **Predict.** Raising the ELBO lowers $D_{\mathrm{KL}}[q \Vert p]$. If we could minimize $D_{\mathrm{KL}}[p \Vert q]$ instead, would $q$ still sit on one arc?
 #
 # $D_{\mathrm{KL}}[q \Vert p] = \mathbb{E}_q[\ln q - \ln p]$ asks only where $q$ is: a draw of $q$ where $p$ is tiny is punished, a region that $q$ never visits is not. This direction is called *reverse*, and it is the one the ELBO gives us. The *forward* $D_{\mathrm{KL}}[p \Vert q] = \mathbb{E}_p[\ln p - \ln q]$ asks where $p$ is. It needs draws from $p$, which is why variational inference has to do without; $U_1$ has a sampler, so here we may look. For independent Gaussians its minimum has the means and variances of $p$ itself.
 
@@ -407,7 +395,7 @@ assert both["one arc"][1] > 25 and abs(both["narrow"][0] - both["wide"][1]) < 1e
 entropy_q = onp.sum(moments["log_scale"]) + onp.log(2 * onp.pi) + 1
 assert abs(both["moments"][1] - (entropy_q - entropy)) < 1e-6
 
-# %%
+# %% alt="Two targets, a tilted ellipse and two arcs, each with two Gaussians. The solid ones stay inside the target, the dotted ones cover all of it and the empty space between." caption="Solid: best reverse KL, inside the target. Dotted: best forward KL, over all of it."
 fig, (axes,) = plotting.panels(1, 2, size=3.4)
 for i, (params, p) in enumerate(cases.values()):
     log_q, style = partial(independent.log_prob, params), "-:"[i % 2]
@@ -415,15 +403,12 @@ for i, (params, p) in enumerate(cases.values()):
     level_lines(axes[i // 2], log_q, plotting.FLOW, drops=(-2.0,), style=style)
 axes[0].set_title("the clock: narrow and wide")
 axes[1].set_title("$U_1$: one arc and moments")
-alt = """Two targets, a tilted ellipse and two arcs, each with two Gaussians. The solid ones stay \
-inside the target, the dotted ones cover all of it and the empty space between."""
-caption = "Solid: best reverse KL, inside the target. Dotted: best forward KL, over all of it."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 # %% [markdown]
 # The two directions fail in opposite ways. The reverse optimum is too narrow or loses a mode; measured by the forward divergence, the one-arc $q$ costs over 25 nats, because it all but rules out half of the truth. The forward optimum covers everything and puts mass where there is none, into the hole of the ring. On the clock both optima cost the same 0.511 nats, each in its own direction.
 #
-# **Reverse KL, the one the ELBO minimises, prefers a $q$ inside $p$: overconfident, blind to modes it never visits. Forward KL prefers a $q$ over all of $p$. Neither makes the family richer.**
+# **Reverse KL, the one the ELBO minimizes, prefers a $q$ inside $p$: overconfident, blind to modes it never visits. Forward KL prefers a $q$ over all of $p$. Neither makes the family richer.**
 #
 # ## Which way does the gradient come?
 #
@@ -442,7 +427,7 @@ plotting.show(fig, alt=alt, caption=caption)
 # $$
 #
 # - [(N3)](#eq-N3), the *score-function* estimator: $\nabla_\phi \ln q_\phi$ is the score. The weight only multiplies it, so $p$ need not be differentiable, and $z$ may even be discrete;
-# - [(N4)](#eq-N4), the *reparameterised* (pathwise) estimator: the randomness is moved to $z_0$, which has no parameters, and the gradient of $\ln p(x, z)$ tells each draw which way to go. The paper calls it stochastic backpropagation.
+# - [(N4)](#eq-N4), the *reparameterized* (pathwise) estimator: the randomness is moved to $z_0$, which has no parameters, and the gradient of $\ln p(x, z)$ tells each draw which way to go. The paper calls it stochastic backpropagation.
 #
 # > **Predict.** Both are unbiased. For one draw of $z$, which varies more, and roughly by what factor?
 #
@@ -464,14 +449,14 @@ assert abs(grad(elbo_gaussian)(q["mean"], onp.eye(2) / 5)[0] - 8) < 1e-8
 assert abs(pathwise.var() / 8.2 - 1) < 0.02  # (5^2 + 4^2) / 5, from the precision matrix
 assert 8 * pathwise.var() < calmed.var() < score.var() / 3
 assert 70 < score.var() / pathwise.var() < 90
-print(f"variance: score function {score.var():.0f}, reparameterised {pathwise.var():.1f}")
+print(f"variance: score function {score.var():.0f}, reparameterized {pathwise.var():.1f}")
 
-# %%
+# %% alt="Left, gradients from single draws: the score function's spread over 200 units, the reparameterized ones stay near 8. Right, running means: the score function's wanders far longer." caption="One gradient, two unbiased estimators: the score function (grey) is far noisier."
 fig, ((left, right),) = plotting.panels(1, 2, size=3.4)
 n = onp.arange(1, 5001)
 for g, style, color, name in (
     (score, ":", "0.35", "score function"),
-    (pathwise, "-", plotting.FLOW, "reparameterised"),
+    (pathwise, "-", plotting.FLOW, "reparameterized"),
 ):
     left.hist(g, onp.linspace(-100, 300, 161), density=True, histtype="step", color=color)
     right.plot(n, onp.cumsum(g[:5000]) / n, style, color=color, label=name)
@@ -480,15 +465,12 @@ for line in (left.axvline, right.axhline):
 left.set(xlabel="gradient from one draw", ylabel="density", yscale="log")
 right.set(xlabel="draws averaged", ylabel="estimate", xscale="log", ylim=(-12, 28))
 right.legend(frameon=False, loc="lower right")
-alt = """Left, gradients from single draws: the score function's spread over 200 units, the \
-reparameterised ones stay near 8. Right, running means: the score function's wanders far longer."""
-caption = "One gradient, two unbiased estimators: the score function (grey) is far noisier."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 # %% [markdown]
 # The score function's variance is some 80 times as large: it needs 80 draws where the other needs one. A baseline (exercise 3) takes off more than two thirds, and still leaves a factor above 8. Flows are built for [(N4)](#eq-N4): a $z_K$ that is a differentiable function of $z_0$ is what a flow is.
 #
-# **Score-function and reparameterised gradients have the same mean. The second uses the slope of $\ln p(x, z)$ and has far less variance wherever that slope exists.**
+# **Score-function and reparameterized gradients have the same mean. The second uses the slope of $\ln p(x, z)$ and has far less variance wherever that slope exists.**
 #
 # ## Can more draws buy what $q$ lacks?
 #
@@ -522,7 +504,7 @@ for params, finite in ((narrow, False), (wide, True)):  # E_q[w^2] is an integra
     assert (onp.linalg.eigvalsh(precision).min() > 0) == finite
 print("all bounds climb; variance of w: infinite for the narrow q, finite for the wide one")
 
-# %%
+# %% alt="Three importance-weighted bounds against k, relative to ln Z. The wide q starts lowest and soon leads, the narrow one climbs slowly, the one-arc q levels off at minus ln 2." caption="More draws help where q covers the posterior. If it misses a mode, the bound stalls."
 fig, ((ax,),) = plotting.panels(1, 1)
 fig.set_size_inches(6.5, 3.3)
 for (name, L), style in zip(climbs.items(), ["-o", ":s", "--^"], strict=True):
@@ -532,10 +514,7 @@ ax.axhline(-onp.log(2), color="0.6", linewidth=0.8)
 ax.text(4096, -0.8, r"$\ln Z - \ln 2$", ha="right")
 ax.set(xlabel="k, draws inside the logarithm", ylabel=r"$L_k - \ln Z$, nats", ylim=(-1.4, 0.1))
 ax.legend(frameon=False, loc="lower center", ncols=4)
-alt = """Three importance-weighted bounds against k, relative to ln Z. The wide q starts lowest \
-and soon leads, the narrow one climbs slowly, the one-arc q levels off at minus ln 2."""
-caption = "More draws help where q covers the posterior. If it misses a mode, the bound stalls."
-plotting.show(fig, alt=alt, caption=caption)
+plotting.show(fig)
 
 
 # %% [markdown]
@@ -567,7 +546,7 @@ print("independent q: 0; the clock: -4 everywhere; U1:", mixed(u1, z).round(2))
 
 
 # %% [markdown]
-# The clock's constant $-4 = -\Lambda_{12}$ calls for one more number, an off-diagonal entry. $U_1$'s changes from place to place, even in sign, so that no Gaussian of any covariance can follow it. Better optimisers, more draws, the other divergence: we have tried them, and each left a gap, because the gap belongs to the *family*.
+# The clock's constant $-4 = -\Lambda_{12}$ calls for one more number, an off-diagonal entry. $U_1$'s changes from place to place, even in sign, so that no Gaussian of any covariance can follow it. Better optimizers, more draws, the other divergence: we have tried them, and each left a gap, because the gap belongs to the *family*.
 #
 # What we want is a family of $q$ that bends as far as needed and still lets us do the two things the ELBO asks for: draw $z$, and evaluate $\ln q(z)$ exactly. Take draws from a Gaussian and push them through an invertible map: drawing is easy. Evaluating $\ln q$ is the question of [the next notebook](02_change_of_variables.ipynb).
 #
@@ -641,38 +620,38 @@ print("not attempted" if given is None else [*hits, "expected (ln w_i - b_i) * s
 z, log_q = independent.sample_and_log_prob(narrow, 10_000, onp.random.default_rng(0))
 careless = model.log_likelihood(z) - 0.5 * onp.sum(z**2, axis=1)  # "constants do not matter"
 try:
-    checks.evidence_gap(careless - log_q, log_px)
+    checks.check_bound(careless - log_q, log_px)
     raise RuntimeError("the check let a bound above the evidence pass")
 except AssertionError as error:
     print(error)
 
 # %% [markdown]
-# Symptom: a bound above $\ln p(x)$, here by $\ln 2\pi$ less the true gap of 0.511. Where $\ln p(x)$ is unknown there is no alarm, and two models are compared by numbers that differ by a forgotten constant. Dropped from $\ln q$ instead, the same constant makes the bound too low, and no inequality will tell. Cure: keep every normaliser, and try the code first on a model whose evidence is known.
+# Symptom: a bound above $\ln p(x)$, here by $\ln 2\pi$ less the true gap of 0.511. Where $\ln p(x)$ is unknown there is no alarm, and two models are compared by numbers that differ by a forgotten constant. Dropped from $\ln q$ instead, the same constant makes the bound too low, and no inequality will tell. Cure: keep every normalizer, and try the code first on a model whose evidence is known.
 #
 # ## What to remember
 #
 # - The ELBO in three forms: $\mathbb{E}_q[\ln p(x, z) - \ln q(z)]$, for computing; $\mathbb{E}_q[\ln p(x \mid z)] - D_{\mathrm{KL}}[q \Vert p(z)]$, for reading; $\ln p(x) - D_{\mathrm{KL}}[q \Vert p(z \mid x)]$, for knowing what is lost. The bound is tight for the exact posterior and for nothing else.
 # - The loss is $F = -\mathrm{ELBO} \ge -\ln Z$. Its sign means nothing for continuous data; draw the $\ln Z$ line when it is known.
-# - The ELBO minimises the reverse divergence: $q$ stays inside $p$, too narrow, on one mode.
+# - The ELBO minimizes the reverse divergence: $q$ stays inside $p$, too narrow, on one mode.
 # - Independent Gaussians lose $-\tfrac12 \ln(1 - \rho^2)$ nats to a correlation, and at least about $\ln 2$ to a second mode of equal mass far from the first.
-# - Reparameterised gradients are the quiet ones. More draws tighten the bound only where $q$ already goes.
+# - Reparameterized gradients are the quiet ones. More draws tighten the bound only where $q$ already goes.
 #
 # ## In practice
 #
 # | here | elsewhere |
 # |---|---|
-# | `free_energy`, a loss to minimise | Pyro and NumPyro: `Trace_ELBO` (its loss is $-\mathrm{ELBO}$); PyMC: `approx.hist` (also $-\mathrm{ELBO}$); TensorFlow Probability: `tfp.vi.fit_surrogate_posterior` returns such losses |
-# | `elbo`, a bound to maximise | CmdStan's `variational` prints the ELBO itself |
+# | `free_energy`, a loss to minimize | Pyro and NumPyro: `Trace_ELBO` (its loss is $-\mathrm{ELBO}$); PyMC: `approx.hist` (also $-\mathrm{ELBO}$); TensorFlow Probability: `tfp.vi.fit_surrogate_posterior` returns such losses |
+# | `elbo`, a bound to maximize | CmdStan's `variational` prints the ELBO itself |
 # | `Flow(StandardNormal(d), Affine(d))` | Stan: `algorithm=meanfield`; PyMC: `method="advi"`; Pyro and NumPyro: `AutoDiagonalNormal` |
-# | `LowerAffine` for `Affine` | Stan: `algorithm=fullrank`; PyMC: `method="fullrank_advi"`; Pyro and NumPyro: `AutoMultivariateNormal` |
+# | `TriangularAffine` for `Affine` | Stan: `algorithm=fullrank`; PyMC: `method="fullrank_advi"`; Pyro and NumPyro: `AutoMultivariateNormal` |
 # | `importance_weighted_bound` | `importance_sample_size` in `tfp.vi`; `RenyiELBO` with `alpha=0` in Pyro and NumPyro |
-# | (N4), reparameterised; (N3), score function | `rsample`; `sample` with `log_prob` in `torch.distributions` |
+# | (N4), reparameterized; (N3), score function | `rsample`; `sample` with `log_prob` in `torch.distributions` |
 #
 # ## References
 #
 # - D. J. Rezende and S. Mohamed (2015), *Variational inference with normalizing flows*, ICML, arXiv:1505.05770. Section 2 states the bound, eqs. (1)-(3) here; Table 1 defines $U_1$.
 # - M. I. Jordan, Z. Ghahramani, T. S. Jaakkola and L. K. Saul (1999), *An introduction to variational methods for graphical models*, Machine Learning 37. Where mean-field approximations came into the field; the identity (N1) in its general setting.
 # - C. M. Bishop (2006), *Pattern recognition and machine learning*, Springer, section 10.1. Independent Gaussians on a correlated one, in both directions of the divergence, worked out by hand.
-# - D. P. Kingma and M. Welling (2013), *Auto-encoding variational Bayes*, arXiv:1312.6114, and D. J. Rezende, S. Mohamed and D. Wierstra (2014), *Stochastic backpropagation and approximate inference in deep generative models*, arXiv:1401.4082. The reparameterised gradient (N4), found twice.
+# - D. P. Kingma and M. Welling (2013), *Auto-encoding variational Bayes*, arXiv:1312.6114, and D. J. Rezende, S. Mohamed and D. Wierstra (2014), *Stochastic backpropagation and approximate inference in deep generative models*, arXiv:1401.4082. The reparameterized gradient (N4), found twice.
 # - R. J. Williams (1992), *Simple statistical gradient-following algorithms for connectionist reinforcement learning*, Machine Learning 8. The score-function gradient (N3) and its baseline.
 # - Y. Burda, R. Grosse and R. Salakhutdinov (2015), *Importance weighted autoencoders*, arXiv:1509.00519. The bound (N5) is its eq. (8); theorem 1 proves that it climbs.

@@ -41,7 +41,7 @@ def square(corner, side, points=200):
     return np.array(corner) + side * np.stack([x, y], axis=1)
 
 
-# %%
+# %% alt="A Gaussian under a square grid, and the same after a planar map that pulls it apart along a diagonal and thins it there. Of two outlined cells one is stretched, one moved." caption="Each cell holds the same mass before (left) and after (right), on one colour scale. The outlined cell near the centre grows almost fourfold and pales; the other moves."
 z0, _ = checks.grid((-6.0, 6.0), 200)
 z1, log_det = planar_layer(**plane, z=z0)
 q0 = np.exp(StandardNormal(2).log_prob(z0))
@@ -57,11 +57,7 @@ for ax, f, z, q, name in zip(axes[0], maps, (z0, z1), densities, names, strict=T
     ax.set_xlabel("coordinate 1", labelpad=4)
     for corner in ([0.0, -0.5], [1.0, 0.5]):
         ax.fill(*f(square(corner, 0.5)).T, fill=False, edgecolor=LOG_DET, linewidth=2.5)
-alt = "A Gaussian under a square grid, and the same after a planar map that pulls it apart \
-along a diagonal and thins it there. Of two outlined cells one is stretched, one moved."
-caption = "Each cell holds the same mass before (left) and after (right), on one colour \
-scale. The outlined cell near the centre grows almost fourfold and pales; the other moves."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # [Previous: How good is a lower bound?](01_elbo.ipynb) · [Next: How does a simple density become any density?](03_flow_composition.ipynb)
@@ -118,7 +114,7 @@ np.testing.assert_allclose(np.exp(log_det), np.gradient(z1[:, 0], z0[:, 0]), ato
 print(f"density at 0: {q0[500]:.4f} before, {q1[500]:.4f} after")
 assert np.isclose(q0[500] / q1[500], 4)
 
-# %%
+# %% alt="Left a Gaussian, right its image with two humps, between them lines from points to their images. The lines fan out at the centre, where the image is low and a band grows long." caption="Two bands of equal length in $z_0$. Where the lines fan out, the plain band gets longer and lower; where they run parallel, the hatched one only moves. Areas are kept."
 fig, (left, middle, right) = plt.subplots(
     1, 3, figsize=(7.2, 3.8), sharey=True, width_ratios=[1, 1.1, 1], layout="constrained"
 )
@@ -132,11 +128,7 @@ for low, high, hatch in ((-0.25, 0.25, None), (1.0, 1.5, "///")):
 left.set(xlabel="$q_0(z_0)$", ylabel="position", ylim=(-4.7, 4.7), xlim=(0.44, 0))
 middle.set(xticks=[0, 1], xticklabels=["$z_0$", "$z_1$"], xlim=(0, 1), title="forward")
 right.set(xlabel="$q_1(z_1)$", xlim=(0, 0.44))
-alt = "Left a Gaussian, right its image with two humps, between them lines from points to \
-their images. The lines fan out at the centre, where the image is low and a band grows long."
-caption = "Two bands of equal length in $z_0$. Where the lines fan out, the plain band gets \
-longer and lower; where they run parallel, the hatched one only moves. Areas are kept."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 
 # %% [markdown]
@@ -247,7 +239,7 @@ for edge in (8.0, 16.0):
     assert abs(mass - 1) < 1e-9 and abs(lost - (end - start)) < 1e-4
     print(f"over [-{edge:.0f}, {edge:.0f}]: (5) gives {mass:.4f}, without q_0 {lost:.2f}")
 
-# %%
+# %% alt="A two-humped histogram of draws with the curve of equation (5) on top of it. A dotted curve without the base density rises to one in both tails." caption="Equation (5) runs along the histogram of draws. Without the factor $q_0(z_0)$ the curve tends to 1 in the tails, where the map only shifts: its integral has no end."
 z1 = np.linspace(-4.7, 4.7, 801)[:, None]
 draws = on_line.sample(line, 40_000, np.random.default_rng(1))
 fig, ax = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
@@ -256,11 +248,7 @@ ax.plot(z1, np.exp(on_line.log_prob(line, z1)), color=FLOW, lw=2, label="by (5)"
 ax.plot(z1, np.exp(without_q0(z1)), color=LOG_DET, ls=":", lw=2.5, label="without $q_0$")
 ax.set(xlabel="$z_1$", ylabel="density", xlim=(-4.7, 4.7), ylim=(0, 1.05))
 ax.legend(frameon=False, loc="upper center")
-alt = "A two-humped histogram of draws with the curve of equation (5) on top of it. A \
-dotted curve without the base density rises to one in both tails."
-caption = "Equation (5) runs along the histogram of draws. Without the factor $q_0(z_0)$ \
-the curve tends to 1 in the tails, where the map only shifts: its integral has no end."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 
 # %% [markdown]
@@ -319,7 +307,7 @@ swap = Permute([1, 0])
 assert np.isclose(np.linalg.det(swap.forward({}, np.eye(2))), -1)
 assert np.all(swap.forward_and_log_det({}, np.ones((3, 2)))[1] == 0)
 
-# %%
+# %% alt="Left three nested squares, right their images with curved sides and, dotted, the parallelograms spanned by the columns of J. The smallest image and parallelogram coincide." caption="The images of three nested squares (solid) and the parallelograms of the linearised map (dotted): the smaller the square, the better they match."
 fig, axes = panels(1, 2, size=3.2)
 image = planar_layer(**plane, z=centre[None])[0][0]
 for ax, name in zip(axes[0], ("$z_0$", "$z_1 = f(z_0)$"), strict=True):
@@ -332,11 +320,7 @@ for s, edge in zip(sides[:3], edges[:3], strict=True):
     tangent = image + (square(centre - s / 2, s) - centre) @ J.T
     axes[0, 1].fill(*tangent.T, fill=False, edgecolor=LOG_DET, ls=":", lw=2)
 axes[0, 1].legend(["image", "columns of $J$"], frameon=False, loc="upper left")
-alt = "Left three nested squares, right their images with curved sides and, dotted, the \
-parallelograms spanned by the columns of J. The smallest image and parallelogram coincide."
-caption = "The images of three nested squares (solid) and the parallelograms of the \
-linearised map (dotted): the smaller the square, the better they match."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # The difference between the true area and $\lvert\det J\rvert$ falls with the square of the side, as it should for a first-order approximation about the centre. At the origin the factor is exactly 4, as on the line: $u$ and $w$ were chosen so that $w^\top u = 3$ again, and that product is all that the determinant sees.
@@ -433,7 +417,7 @@ def by_elimination(u, w, b, z):
     return np.log(abs(np.prod(np.diag(A)))), count + len(A) - 1
 
 
-# %%
+# %% alt="Multiplications a point against dimension, on log scales: the lemma's count rises to about five hundred at D = 256 with slope one, elimination's to millions with slope three." caption="Counted, not timed: the two slopes are 1 and 3."
 dims = 2 ** np.arange(1, 9)
 counts = np.zeros((len(dims), 2), dtype=int)
 for row, d in enumerate(dims):
@@ -451,9 +435,7 @@ ax.loglog(dims, counts[:, 1], "s--", color=LOG_DET, label="elimination on $J$")
 ax.set_xscale("log", base=2)
 ax.set(xlabel="dimension $D$", ylabel="multiplications a point")
 ax.legend(frameon=False)
-alt = "Multiplications a point against dimension, on log scales: the lemma's count rises to \
-about five hundred at D = 256 with slope one, elimination's to millions with slope three."
-show(fig, alt=alt, caption="Counted, not timed: the two slopes are 1 and 3.")
+show(fig)
 
 # %% [markdown]
 # At $D = 2$ the two differ by a factor of two, at $D = 256$ by eleven thousand. The paper puts a generic invertible network of $L$ layers at $O(LD^3)$, gradient included, and looks for maps whose determinant is cheap before it looks at anything else.
@@ -601,7 +583,7 @@ mass = checks.total_mass(lambda z: on_line.log_prob(folded, z), (-9.0, 9.0), 20_
 assert abs(mass - weights[home].sum()) < 1e-3 and abs(mass - 1) > 0.5
 print(f"mass {mass:.2f}; of the points that come home {weights[home].sum():.2f}")
 
-# %%
+# %% alt="Left an increasing curve and a folded one that meets height 0 three times. Right the histogram of folded draws, tall in the middle, with the density by (5) far below it." caption="The folded map sends three points to one place (left), and the draws pile up where it turns back. Equation (5) counts one point of three and misses most draws (right)."
 z = np.linspace(-4, 4, 1601)[:, None]
 draws = planar_layer(**folded, z=base.sample(40_000, np.random.default_rng(5)))[0]
 three = np.r_[Layer(1).inverse(folded, np.array([[-1e-12], [1e-12]])), [[0.0]]]
@@ -616,11 +598,7 @@ right.plot(z, np.exp(on_line.log_prob(folded, z)), "--", color=LOG_DET, label="b
 right.set(xlabel="$z_1$", ylabel="density", xlim=(-3, 3), ylim=(0, 1.25))
 for ax in (left, right):
     ax.legend(frameon=False, loc="upper left", fontsize=8.5)
-alt = "Left an increasing curve and a folded one that meets height 0 three times. Right \
-the histogram of folded draws, tall in the middle, with the density by (5) far below it."
-caption = "The folded map sends three points to one place (left), and the draws pile up \
-where it turns back. Equation (5) counts one point of three and misses most draws (right)."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # Less: 0.14, which is the base mass of the points that come home. Our root finder keeps an outer point of the three, and those are rare in the base.

@@ -27,7 +27,7 @@ import numpy as np
 
 from nflib_min import Affine, Chain, Flow, Planar, Radial, StandardNormal, Uniform, checks, nice
 from nflib_min.objectives import FreeEnergy, kl_from_target, kl_to_target
-from nflib_min.planar import constrain, m, m_printed, planar_layer, planar_root
+from nflib_min.planar import GAIN, constrain, m, planar_layer, planar_root
 from nflib_min.targets import U2, U3, U4, table_1, w1, w3
 from nflib_min.training import cosine_decay, fit
 
@@ -75,7 +75,7 @@ budget = {2: {}, 8: {}, 32: {"steps": 10_000, "batch": 400}}  # else the default
 trained = {("U4", 32): train(planar_flow(32), fork, **budget[32]).params}
 affine, layers = trained["U4", 32]
 
-# %%
+# %% alt="Six panels from a round Gaussian through four stages of a flow to a sine wave that forks in two, over the square grid that the flow bends on the way. Stage 32 looks like the target." caption="One trained flow, stopped after 4, 8, 16 and 32 layers. Above: its density. Below: where it takes a square grid. Mass is neither cut nor glued: it is pushed, layer by layer."
 fig, axes = panels(2, 6, size=1.35)
 density(axes[0, 0], StandardNormal(2).log_prob, title="$z_0$")
 plotting.warped_grid(axes[1, 0], lambda z: z, lines=11, color=plotting.BASE)
@@ -87,11 +87,7 @@ density(axes[0, 5], fork.log_prob, title="target")
 plotting.samples(axes[1, 5], fork.sample(1000, np.random.default_rng(1)), color=plotting.TARGET)
 for ax in axes.flat:
     ax.label_outer()
-alt = "Six panels from a round Gaussian through four stages of a flow to a sine wave that forks \
-in two, over the square grid that the flow bends on the way. Stage 32 looks like the target."
-caption = "One trained flow, stopped after 4, 8, 16 and 32 layers. Above: its density. Below: \
-where it takes a square grid. Mass is neither cut nor glued: it is pushed, layer by layer."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # [Previous: Where does the determinant come from?](02_change_of_variables.ipynb) · [Next: What happens when the flow gets infinitely long?](04_infinitesimal_flows.ipynb)
@@ -164,7 +160,7 @@ centres, beta = rng.standard_normal((10, 2)), rng.uniform(-2, 3.5, 10)
 radial_layers = {"z_ref": centres, "log_alpha": np.zeros(10), "beta": beta}
 gaussian, uniform = StandardNormal(2), Uniform(2)
 
-# %%
+# %% alt="Four filmstrips from q0 to q10: planar and radial layers on a Gaussian and on a uniform square. Planar layers shear and fold the mass along lines, radial ones dent it around points." caption="The paper's Figure 1 with the densities in between: rows are planar and radial, each on a Gaussian and on a square; its columns are $q_1$, $q_2$ and $q_{10}$. Edges bend, never tear."
 kinds = (Planar, planar_layers), (Radial, radial_layers)
 rows = [(*kind, base) for kind in kinds for base in (gaussian, uniform)]
 fig, axes = panels(4, 5, size=1.4)
@@ -176,11 +172,7 @@ for (kind, params, base), row in zip(rows, axes, strict=True):
     row[0].set_ylabel(f"{kind.__name__}\n$z_2$", labelpad=-4)
 for ax in axes.flat:
     ax.label_outer()
-alt = "Four filmstrips from q0 to q10: planar and radial layers on a Gaussian and on a uniform \
-square. Planar layers shear and fold the mass along lines, radial ones dent it around points."
-caption = "The paper's Figure 1 with the densities in between: rows are planar and radial, each \
-on a Gaussian and on a square; its columns are $q_1$, $q_2$ and $q_{10}$. Edges bend, never tear."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # One planar layer compresses or expands the plane along a single direction, and the picture stays the same along the parallel lines of the hyperplane $w^\top z + b = 0$. The next layer has another direction. A radial layer leaves a dent or a spike at its centre. An invertible smooth map carries borders to borders: after ten layers the edge of the square is still one closed curve.
@@ -248,7 +240,7 @@ print(f"{len(cases)} densities, each with mass within 0.01 of 1: True")
 #
 # ## Why can a long flow die before it learns anything?
 #
-# The layer is invertible if $w^\top u \ge -1$. To let an optimiser move freely, the paper trains an unconstrained $u$ and uses (appendix A)
+# The layer is invertible if $w^\top u \ge -1$. To let an optimizer move freely, the paper trains an unconstrained $u$ and uses (appendix A)
 #
 # <a id="eq-N2"></a>
 #
@@ -266,14 +258,14 @@ rng = np.random.default_rng(1)
 tiny = {name: 0.01 * rng.standard_normal((32, 2)) for name in ("u", "w")} | {"b": np.zeros(32)}
 z0, sums, spread = gaussian.sample(20_000, np.random.default_rng(4)), {}, {}
 for name, printed in (("printed", True), ("shifted", False)):
-    stacks = [Planar(2, k, printed_constraint=printed) for k in range(1, 33)]
+    stacks = [Planar(2, k, gain=1.0 if printed else GAIN) for k in range(1, 33)]
     ends = [f.forward_and_log_det(first(f.length, tiny), z0) for f in stacks]
     spread[name] = [np.sqrt(np.prod(z.std(axis=0))) for z, _ in ends]
     sums[name] = ends[-1][1].mean()
     print(f"{name}: sum of log-dets {sums[name]:7.2f}, sd {spread[name][-1]:.3f}")
 assert abs(sums["printed"] - 32 * np.log(np.log(2))) < 0.05 and spread["printed"][-1] < 0.02
 assert abs(sums["shifted"]) < 0.005 and abs(spread["shifted"][-1] - 1) < 0.02
-u_hat, _, _ = constrain(tiny["u"], tiny["w"], m_printed)
+u_hat, _, _ = constrain(tiny["u"], tiny["w"], gain=1.0)
 size = np.linalg.norm(u_hat, axis=1) * np.linalg.norm(tiny["w"], axis=1)
 np.testing.assert_allclose(size, 1 - np.log(2), rtol=0.1)  # |u_hat| = 0.307 / |w|: huge
 
@@ -290,11 +282,11 @@ np.testing.assert_allclose(size, 1 - np.log(2), rtol=0.1)  # |u_hat| = 0.307 / |
 #
 # It is still above $-1$ everywhere, and a layer with small $u$ now stays near the identity. This is the constraint of [`planar.m`](../nflib_min/planar.py), written there in a form that loses no digits; `Planar(..., printed_constraint=True)` keeps the paper's.
 
-# %%
+# %% alt="Left: the printed and the shifted constraint against a; only the shifted one passes through the origin. Right: the spread of the draws falls to below 0.01 in 32 layers for the printed one." caption="A gap of 0.307 at the origin (left) multiplies up to a collapse (right). The spread is the geometric mean of the two standard deviations, before any training."
 fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.1), layout="constrained")
 a = np.linspace(-6, 4, 201)
-assert np.all(m(a) > -1) and np.all(m_printed(a) > -1) and m(np.array(0.0)) == 0
-left.plot(a, m_printed(a), color=plotting.LOG_DET, ls=":", label="printed (N2)")
+assert np.all(m(a) > -1) and np.all(m(a, gain=1.0) > -1) and m(np.array(0.0)) == 0
+left.plot(a, m(a, gain=1.0), color=plotting.LOG_DET, ls=":", label="printed (N2)")
 left.plot(a, m(a), color=plotting.FLOW, label="shifted (N3)")
 left.axhline(-1, color="0.6", lw=0.8)
 left.plot(0, 0, "o", color=plotting.FLOW)
@@ -304,11 +296,7 @@ right.semilogy(range(1, 33), spread["shifted"], color=plotting.FLOW, label="shif
 right.set(xlabel="layer $k$", ylabel="sd of $z_k$ at initialisation")
 for ax in (left, right):
     ax.legend(frameon=False)
-alt = "Left: the printed and the shifted constraint against a; only the shifted one passes through \
-the origin. Right: the spread of the draws falls to below 0.01 in 32 layers for the printed one."
-caption = "A gap of 0.307 at the origin (left) multiplies up to a collapse (right). The spread is \
-the geometric mean of the two standard deviations, before any training."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # **A constraint must be the identity where training starts. The printed one multiplies areas by ln 2 in every layer, and a flow of 32 layers begins as a needle; the shifted one begins as the base.**
@@ -363,7 +351,7 @@ for name in ("U1", "U2", "U3", "U4"):
     assert abs(log_Z - target.log_normalizer) < 1e-6
     print(f"{name}: ln Z = {target.log_normalizer:.4f}, quadrature agrees to 1e-6: True")
 
-# %%
+# %% alt="The fourth energy in a wide window: two ridges that run on for ever, and the same ridges ending at walls. The strip mass is flat without end for the first and falls to zero for the second." caption="Left: as printed the fork never ends. Middle: the wall leaves $(-4, 4)$ as it was and ends the rest. Right: the integral over $z_2$, constant before, is now integrable."
 fig, axes = panels(1, 3, size=2.7)
 wide = (-12.0, 12.0)
 density(axes[0, 0], lambda z: -U4(z), wide, points=300, title="$e^{-U_4}$, as printed")
@@ -375,18 +363,14 @@ for f, style, label in curves:
     axes[0, 2].plot(z[:240, 0], strip, color=plotting.TARGET, ls=style, lw=2.2, label=label)
 axes[0, 2].set(xlabel="$z_1$", ylim=(0, 2.6), title="mass of a strip $dz_1$")
 axes[0, 2].legend(frameon=False)
-alt = "The fourth energy in a wide window: two ridges that run on for ever, and the same ridges \
-ending at walls. The strip mass is flat without end for the first and falls to zero for the second."
-caption = "Left: as printed the fork never ends. Middle: the wall leaves $(-4, 4)$ as it was and \
-ends the rest. Right: the integral over $z_2$, constant before, is now integrable."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
-# **Check that a target has a normaliser before you report a divergence from it. Three of the paper's four test energies have none; with a wall they do, in closed form, and every KL below is absolute, in nats.**
+# **Check that a target has a normalizer before you report a divergence from it. Three of the paper's four test energies have none; with a wall they do, in closed form, and every KL below is absolute, in nats.**
 #
 # ## How close do 2, 8 and 32 layers come?
 #
-# What we minimise is the free energy, the negative ELBO:
+# What we minimize is the free energy, the negative ELBO:
 #
 # <a id="eq-15"></a>
 #
@@ -394,11 +378,11 @@ show(fig, alt=alt, caption=caption)
 # \mathcal F = E_{q_0}\left[\ln q_0(z_0)\right] - E_{q_0}\left[\ln \tilde p(z_K)\right] - E_{q_0}\left[\sum_{k=1}^K \ln\left\lvert 1 + \hat u_k^\top \psi_k(z_{k-1})\right\rvert\right] \tag{15}
 # $$
 #
-# - $\ln \tilde p = -\tilde U$ is the target without its normaliser; in a model it is the joint $\ln p(x, z)$;
+# - $\ln \tilde p = -\tilde U$ is the target without its normalizer; in a model it is the joint $\ln p(x, z)$;
 # - $1 + \hat u_k^\top \psi_k$ is the planar determinant, with $\psi_k(z) = h'(w_k^\top z + b_k)\, w_k$;
 # - every expectation is over $z_0$: draw it, push it forward, average. No inverse is needed for training.
 #
-# This is `FreeEnergy` in [`objectives.py`](../nflib_min/objectives.py), and [`fit`](../nflib_min/training.py) minimises it. Since $\ln Z$ is known for all four targets, so is the divergence that remains:
+# This is `FreeEnergy` in [`objectives.py`](../nflib_min/objectives.py), and [`fit`](../nflib_min/training.py) minimizes it. Since $\ln Z$ is known for all four targets, so is the divergence that remains:
 #
 # <a id="eq-N5"></a>
 #
@@ -428,7 +412,7 @@ for name, K in [(name, K) for name in goals for K in lengths]:
     kl[name, K], error = kl_to_target(params, flow, goals[name], 50_000, rng)
     assert kl[name, K] > -5 * error  # a KL is never negative
 
-# %%
+# %% alt="Targets U1 to U4 beside planar flows of length 2, 8 and 32, and U2 again beside NICE. With each length the flow's density comes closer to its target; at 32 planar layers they match." caption="The paper's Figure 3, trained live, with the KL in nats above each panel. As in the paper $z_2$ points down here, so the second branches of $U_3$ and $U_4$ appear above the first."
 fig, axes = panels(5, 4, size=1.35)
 for name, row in zip(goals, axes, strict=True):
     density(row[0], goals[name].log_prob, title="target" if name == "U1" else "")
@@ -440,11 +424,7 @@ for name, row in zip(goals, axes, strict=True):
 for ax in axes.flat:
     ax.invert_yaxis()
     ax.label_outer()
-alt = "Targets U1 to U4 beside planar flows of length 2, 8 and 32, and U2 again beside NICE. \
-With each length the flow's density comes closer to its target; at 32 planar layers they match."
-caption = "The paper's Figure 3, trained live, with the KL in nats above each panel. As in the \
-paper $z_2$ points down here, so the second branches of $U_3$ and $U_4$ appear above the first."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %%
 at_most = {
@@ -474,9 +454,9 @@ assert short > 1 > 0.2 > long
 print("KL(p || q) for the fork: K = 2 above 1 nat, K = 32 below 0.2 nat: True")
 
 # %% [markdown]
-# Read the panels by rows. Two layers have two directions, so they bend the Gaussian twice, and a sine wave with four bends is out of reach. The divergence we minimise, $\mathrm{KL}(q \Vert p)$, punishes mass where the target has none and forgives missing mass: short flows therefore cover a part of the ridge and stay silent about the rest. The other direction, $\mathrm{KL}(p \Vert q)$, from exact draws of the target, is the one that notices.
+# Read the panels by rows. Two layers have two directions, so they bend the Gaussian twice, and a sine wave with four bends is out of reach. The divergence we minimize, $\mathrm{KL}(q \Vert p)$, punishes mass where the target has none and forgives missing mass: short flows therefore cover a part of the ridge and stay silent about the rest. The other direction, $\mathrm{KL}(p \Vert q)$, from exact draws of the target, is the one that notices.
 #
-# **With a known normaliser "close" becomes a number. Thirty-two planar layers come within a tenth of a nat of all four densities, and much closer on most; two layers stay between about a quarter of a nat and a whole one away, by leaving parts out.**
+# **With a known normalizer "close" becomes a number. Thirty-two planar layers come within a tenth of a nat of all four densities, and much closer on most; two layers stay between about a quarter of a nat and a whole one away, by leaving parts out.**
 #
 # ## How much does length buy?
 #
@@ -484,7 +464,7 @@ print("KL(p || q) for the fork: K = 2 above 1 nat, K = 32 below 0.2 nat: True")
 #
 # > **Predict.** On logarithmic axes, will KL against $K$ be a straight line? The same one for all targets?
 
-# %%
+# %% alt="Bound minus ln Z, and KL on a log scale, against length for four targets and for NICE on the second. Every curve improves from 2 to 8 to 32 layers, and no bound crosses ln Z." caption="The gap to $\\ln Z$, which no bound crosses (left), and on a log scale (right)."
 fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")
 for name, style in zip(goals, ("o-", "s-", "^-", "D-", "x:"), strict=True):
     gaps = np.array([kl[name, K] for K in lengths])
@@ -501,10 +481,7 @@ right.set(ylabel="KL (nats)", xlim=(1.6, 90))
 for ax in (left, right):
     ax.set(xlabel="length $K$", xticks=lengths, xticklabels=lengths)
     ax.minorticks_off()
-alt = "Bound minus ln Z, and KL on a log scale, against length for four targets and for NICE on \
-the second. Every curve improves from 2 to 8 to 32 layers, and no bound crosses ln Z."
-caption = "The gap to $\\ln Z$, which no bound crosses (left), and on a log scale (right)."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # Does the climb reach *any* density, as our title asks? The paper claims universality for infinitesimal flows only, the subject of the next notebook. For $K$ planar layers in a fixed dimension there is no such theorem, and there are results in the other direction (Kong and Chaudhuri, 2020). What we have is a measurement: on these four densities sixteen times the layers shrink the gap by a factor of more than 8.
@@ -548,7 +525,7 @@ print("start in one arc, not annealed: KL within 0.06 of ln 2, 3 seeds of 3: Tru
 print("start in one arc, annealed: KL < 0.45, 3 seeds of 3: True")
 print("usual start, annealed or not: KL < 0.35, 3 seeds of 3: True")
 
-# %%
+# %% alt="ELBO against step for three seeds, with and without annealing, under the ln Z line. From the usual start all come close to it; from inside one arc those without stay ln 2 below it." caption="Annealed runs look worse first, because they follow a flatter target. From the usual start (left) it matters little; from inside one arc (right) it finds the second arc."
 fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.3), sharey=True, layout="constrained")
 for ax, place in zip(axes, ("usual", "in one arc"), strict=True):
     for seed in range(3):
@@ -560,11 +537,7 @@ for ax, place in zip(axes, ("usual", "in one arc"), strict=True):
     ax.set(xlabel="step", ylim=(-2, 2.2), title=f"start: {place}")
 axes[0].set_ylabel(r"ELBO at $\beta = 1$ (nats)")
 axes[1].legend(frameon=False, loc="lower right")
-alt = "ELBO against step for three seeds, with and without annealing, under the ln Z line. From \
-the usual start all come close to it; from inside one arc those without stay ln 2 below it."
-caption = "Annealed runs look worse first, because they follow a flatter target. From the usual \
-start (left) it matters little; from inside one arc (right) it finds the second arc."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 
 # %% [markdown]
@@ -633,16 +606,16 @@ diagnose(inverse_radius(R, alpha, beta), r, mistakes)
 # %% [markdown]
 # ## Break it: what if the wall is missing?
 #
-# Take $U_2$ as the paper prints it, pretend that its normaliser is that of the walled version, and offer a very wide Gaussian. [`evidence_gap`](../nflib_min/checks.py) knows that no ELBO can lie above $\ln Z$.
+# Take $U_2$ as the paper prints it, pretend that its normalizer is that of the walled version, and offer a very wide Gaussian. [`check_bound`](../nflib_min/checks.py) knows that no ELBO can lie above $\ln Z$.
 
 # %%
 wide, walled = {"mean": np.zeros(2), "log_scale": np.log([1000.0, 0.8])}, table_1("U2")
 z, log_q = Flow(gaussian, Affine(2)).sample_and_log_prob(wide, 20_000, np.random.default_rng(8))
 try:
-    checks.evidence_gap(-U2(z) - log_q, walled.log_normalizer)
+    checks.check_bound(-U2(z) - log_q, walled.log_normalizer)
 except AssertionError as error:
     print("AssertionError:", error)
-gap, _ = checks.evidence_gap(walled.log_density(z) - log_q, walled.log_normalizer)
+gap, _ = checks.check_bound(walled.log_density(z) - log_q, walled.log_normalizer)
 print("with the wall the bound holds, more than 1000 nats below ln Z:", gap > 1000)
 
 # %% [markdown]
@@ -666,7 +639,7 @@ print("with the wall the bound holds, more than 1000 nats below ln Z:", gap > 10
 # | flowjax | `bijections.Planar` | `Chain`, first listed = first applied |
 # | TensorFlow Probability | none; couplings and autoregressive maps instead | `Chain([f2, f1])`, **last** listed = first applied |
 #
-# As a rule they offer no inverse of a tanh layer, so the density is known at the flow's own draws only; evaluating it elsewhere needs the root of this notebook. When you meet a planar flow in the wild, look at its $m$ before you blame the optimiser. Today spline couplings and autoregressive flows need far fewer layers for the same accuracy; what they share with this notebook is equation [(7)](#eq-7).
+# As a rule they offer no inverse of a tanh layer, so the density is known at the flow's own draws only; evaluating it elsewhere needs the root of this notebook. When you meet a planar flow in the wild, look at its $m$ before you blame the optimizer. Today spline couplings and autoregressive flows need far fewer layers for the same accuracy; what they share with this notebook is equation [(7)](#eq-7).
 #
 # ## References
 #

@@ -44,10 +44,11 @@ from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET, density, panels, sho
 # %% tags=["setup"]
 from functools import partial
 
-from nflib_min.bijections import pullback_by_autograd
-from nflib_min.continuous import Leapfrog, ODEFlow, fokker_planck, fokker_planck_rates, langevin
+from nflib_min.continuous import Leapfrog, ODEFlow
+from nflib_min.diffusions import fokker_planck, fokker_planck_rates, langevin
 from nflib_min.objectives import FreeEnergy, kl_to_target
 from nflib_min.planar import planar_layer
+from nflib_min.pullback import pullback_by_autograd
 from nflib_min.targets import U1, table_1
 from nflib_min.training import cosine_decay, fit
 
@@ -73,15 +74,11 @@ def planar_steps(z, K):
     return z, log_det
 
 
-# %%
+# %% alt="A grid after 1, 3, 10 and 300 planar steps: folded, bent, and twice the same swirl." caption="One push in K portions: one big step folds the plane, many small ones have a limit."
 fig, axes = panels(1, 4)
 for ax, K in zip(axes[0], (1, 3, 10, 300), strict=True):
     warped_grid(ax, lambda z, K=K: planar_steps(z, K)[0], title=f"K = {K}")
-show(
-    fig,
-    alt="A grid after 1, 3, 10 and 300 planar steps: folded, bent, and twice the same swirl.",
-    caption="One push in K portions: one big step folds the plane, many small ones have a limit.",
-)
+show(fig)
 
 
 # %% [markdown]
@@ -214,7 +211,7 @@ mass = checks.total_mass(log_q1, limits=(-5.0, 5.0), points=160)
 print(f"total mass of q_1: {mass:.2f}")
 assert abs(mass - 1) < 1e-3
 
-# %%
+# %% alt="Left: errors of points and log-determinants fall along parallel straight lines as the number of layers grows. Right: the density of the limit, a bright tilted S." caption="Points and log-determinants approach the limit at the same rate, 1/K (left). The density computed from the integral of the trace follows the swirl of the first figure."
 error_log_det = onp.array([abs(log_det - integral).max() for _, log_det in stacks])
 print(f"slope of ln(error of the log-det) against ln(K): {slope(Ks, error_log_det):.1f}")
 assert abs(slope(Ks, error_log_det) + 1) < 0.05
@@ -227,13 +224,7 @@ axes[0].set_xticks(Ks, Ks, minor=False)
 axes[0].set_xticks([], minor=True)
 axes[0].legend(frameon=False)
 density(axes[1], log_q1, limits=(-3.0, 3.0), title="$q_1$ of the limit")
-show(
-    fig,
-    alt="Left: errors of points and log-determinants fall along parallel straight lines as the "
-    "number of layers grows. Right: the density of the limit, a bright tilted S.",
-    caption="Points and log-determinants approach the limit at the same rate, 1/K (left). The "
-    "density computed from the integral of the trace follows the swirl of the first figure.",
-)
+show(fig)
 
 
 # %% [markdown]
@@ -307,7 +298,7 @@ for t, z in by_particles.items():
     assert abs(by_grid[t].sum() * cell - 1) < 1e-6 and misplaced < 1e-3
     assert abs(z[:, 0].mean() - mean) < 0.03 and abs(z[:, 0].var() / variance - 1) < 0.05
 
-# %%
+# %% alt="Bell curves of the first coordinate at times 0, 0.25, 1 and 3: a narrow one at 2 widens and drifts to 0. Lines, dots and histograms coincide." caption="Three routes to one density: closed form (lines), Fokker-Planck on a grid (dots), Euler-Maruyama particles (shaded). The width has nearly settled while the place still moves."
 fig, ax = plt.subplots(figsize=(7.2, 3.4), layout="constrained")
 axis = grid[:100, 0]
 for t, q in by_grid.items():
@@ -318,13 +309,7 @@ for t, q in by_grid.items():
     ax.hist(by_particles[t][:, 0], bins=60, density=True, color=color, alpha=0.15)
     ax.annotate(f"t = {t:g}", (exact(t)[0], line.max() + 0.02), ha="center")
 ax.set(xlabel="$z_1$", ylabel="density of $z_1$", xlim=(-4, 4.5), ylim=(0, 0.9))
-show(
-    fig,
-    alt="Bell curves of the first coordinate at times 0, 0.25, 1 and 3: a narrow one at 2 widens "
-    "and drifts to 0. Lines, dots and histograms coincide.",
-    caption="Three routes to one density: closed form (lines), Fokker-Planck on a grid (dots), "
-    "Euler-Maruyama particles (shaded). The width has nearly settled while the place still moves.",
-)
+show(fig)
 
 
 # %% [markdown]
@@ -344,7 +329,7 @@ show(
 #
 # - $Z = \int e^{-L}\, dz$, which the current does not need to know.
 #
-# **An erratum (E1).** The paper introduces $L$ as an unnormalised log density. With the drift $-\nabla L$ and the stationary density $e^{-L}$ that it gives right after, $L$ has to be an *energy*, a negative log density; then everything fits. It matters in code: the first thing to test is the sign.
+# **An erratum (E1).** The paper introduces $L$ as an unnormalized log density. With the drift $-\nabla L$ and the stationary density $e^{-L}$ that it gives right after, $L$ has to be an *energy*, a negative log density; then everything fits. It matters in code: the first thing to test is the sign.
 #
 # > **Predict.** Put particles exactly where they should end, on 2,000 exact draws from $e^{-U_1}/Z$, and let them run for one unit of time: once with the drift $-\nabla U_1$, once with $+\nabla U_1$, which is what a log density in the place of $L$ would mean. How far from the origin are they afterwards?
 #
@@ -362,7 +347,7 @@ print(f"mean radius: {radius[0]:.1f}; L an energy: {radius[1]:.1f};", end=" ")
 print("L a log density, more than 100:", radius[2] > 100)
 assert abs(radius[1] - radius[0]) < 0.05 and radius[2] > 100
 
-# %%
+# %% alt="Densities at times 0, 0.1, 1 and 8: a Gaussian blob empties in the middle and becomes two moons, facing each other left and right." caption="The Langevin flow carries a standard normal to the two moons: Fokker-Planck on a grid. From t = 1 on the eye sees no difference, and the KL is below 0.01 nats."
 rates = fokker_planck_rates(U1, grid, cell)
 films = {0.0: gaussian(grid, 0.0, 1.0)}
 for t in (0.1, 1.0, 8.0):
@@ -376,19 +361,13 @@ fig, axes = panels(1, 4)
 for ax, (t, q) in zip(axes[0], films.items(), strict=True):
     ax.imshow(q.reshape(100, 100), origin="lower", extent=(-5, 5, -5, 5), interpolation="bilinear")
     plotting.square(ax, (-4.0, 4.0), f"t = {t:g}")
-show(
-    fig,
-    alt="Densities at times 0, 0.1, 1 and 8: a Gaussian blob empties in the middle and becomes "
-    "two moons, facing each other left and right.",
-    caption="The Langevin flow carries a standard normal to the two moons: Fokker-Planck on a "
-    "grid. From t = 1 on the eye sees no difference, and the KL is below 0.01 nats.",
-)
+show(fig)
 
 
 # %% [markdown]
 # With the right sign nothing happens to the exact draws, which is what stationary means. With the other one, the particles run downhill in probability and are gone. The grid agrees: after eight units of time the KL to the target is 0 to within $10^{-5}$ nats.
 #
-# **With $L$ an energy the Langevin flow comes to rest at $e^{-L}/Z$, whatever the start. It is a flow that needs no training and no normaliser, and its price is time: it is exact only after infinitely much of it.**
+# **With $L$ an energy the Langevin flow comes to rest at $e^{-L}/Z$, whatever the start. It is a flow that needs no training and no normalizer, and its price is time: it is exact only after infinitely much of it.**
 #
 # ## Can a flow move without changing any volume?
 #
@@ -431,7 +410,7 @@ print("on the moons, leapfrog, |ln|det|| < 1e-12:", abs(log_dets["leapfrog"]).ma
 print("on the moons, Euler, mean ln|det|:", ", ".join(f"{v.mean():.1f}" for v in log_dets["Euler"]))
 assert abs(log_dets["leapfrog"]).max() < 1e-12 and log_dets["Euler"].min() > 0.1
 
-# %%
+# %% alt="Left: two paths from one start over the two moons; the solid one stays on a moon, the dashed one swings wider. Right: the log-determinant, 0 for leapfrog and rising for Euler." caption="Leapfrog (solid) keeps to its energy, Euler (dashed) swings wider and wider (left). Euler's volume grows with every step, leapfrog's stays the same to rounding (right)."
 fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), layout="constrained")
 density(axes[0], target.log_prob, title="160 steps on the two moons")
 first = onp.array([[1.6, 0.9, -0.5, 1.2]])
@@ -445,13 +424,7 @@ for (name, kind), (color, style, marker) in zip(kinds.items(), looks, strict=Tru
     axes[1].plot((10, 20, 40, 80), means, style, color=LOG_DET, marker=marker, label=name)
 axes[1].set(xlabel="steps of 0.05", ylabel="mean $\\ln|\\det|$", title="volume, by autodiff")
 axes[1].legend(frameon=False)
-show(
-    fig,
-    alt="Left: two paths from one start over the two moons; the solid one stays on a moon, the "
-    "dashed one swings wider. Right: the log-determinant, 0 for leapfrog and rising for Euler.",
-    caption="Leapfrog (solid) keeps to its energy, Euler (dashed) swings wider and wider (left). "
-    "Euler's volume grows with every step, leapfrog's stays the same to rounding (right).",
-)
+show(fig)
 
 # %% [markdown]
 # The determinant of one step is $(1 + \epsilon^2)^2$: hardly above 1, but never below, and it adds up. On the two moons the second derivatives of $U_1$ take the place of the 1, and the drift is faster. `checks.log_det_by_autodiff` builds the whole Jacobian of all steps and takes its determinant, so that it knows nothing of shears and promises.
@@ -506,7 +479,7 @@ for name, error in errors.items():
 #
 # ## How good is an infinitely long flow?
 #
-# Time to train one. Loss and optimiser are those of [notebook 03](03_flow_composition.ipynb): the free energy [(15)](03_flow_composition.ipynb#eq-15) from [objectives.py](../nflib_min/objectives.py), minimised by `fit` from [training.py](../nflib_min/training.py), on $U_1$ from [targets.py](../nflib_min/targets.py). Beside it stand two planar stacks with the same small budget, 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 8$ has 40. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
+# Time to train one. Loss and optimizer are those of [notebook 03](03_flow_composition.ipynb): the free energy [(15)](03_flow_composition.ipynb#eq-15) from [objectives.py](../nflib_min/objectives.py), minimized by `fit` from [training.py](../nflib_min/training.py), on $U_1$ from [targets.py](../nflib_min/targets.py). Beside it stand two planar stacks with the same small budget, 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 8$ has 40. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
 #
 # > **Predict.** The paper claims that a flow of infinite length can reach any density (E8: it claims so for infinitesimal flows only, and indeed a stack of finitely many planar layers in a fixed dimension is limited). Will the ODE flow beat the stack of the same size here?
 
@@ -540,7 +513,7 @@ print(f"64 steps: KL {kl_fine:.2f} by draws, {kl_grid:.2f} on a grid; total mass
 assert abs(kl_fine - kls["ODE, M = 32"][-1]) < 5e-3
 assert abs(kl_grid - kl_fine) < 5e-3 and abs(mass - 1) < 1e-3
 
-# %%
+# %% alt="A cloud of points at times 0, 0.3, 0.6 and 1 opens in the middle and ends on two moons, inside the contours of the target, with a few points left on the way between them." caption="The trained ODE flow carries a Gaussian to the two moons (lines: the target). Paths cannot cross and the cloud cannot tear, so a thin bridge between the moons remains."
 centred = Affine(2).forward(trained[0], StandardNormal(2).sample(2000, onp.random.default_rng(3)))
 field = lambda z, t: maps["ODE, M = 32"].velocity(trained[1], z, t)  # noqa: E731
 fig, axes = panels(1, 4)
@@ -550,13 +523,7 @@ for ax, t in zip(axes[0], (0.0, 0.3, 0.6, 1.0), strict=True):
 along = onp.linspace(-4, 4, 160)
 contour = target.log_prob(checks.grid((-4.0, 4.0), 160)[0]).reshape(160, 160)
 axes[0, 3].contour(along, along, contour, levels=[-5.0, -3.5], colors=TARGET, linewidths=1)
-show(
-    fig,
-    alt="A cloud of points at times 0, 0.3, 0.6 and 1 opens in the middle and ends on two moons, "
-    "inside the contours of the target, with a few points left on the way between them.",
-    caption="The trained ODE flow carries a Gaussian to the two moons (lines: the target). Paths "
-    "cannot cross and the cloud cannot tear, so a thin bridge between the moons remains.",
-)
+show(fig)
 
 
 # %% [markdown]

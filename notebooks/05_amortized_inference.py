@@ -8,7 +8,7 @@
 #     categories:
 #     - flows
 #     date: '2026-11-22'
-#     description: Amortised flows on a model whose evidence can be enumerated, then
+#     description: Amortized flows on a model whose evidence can be enumerated, then
 #       on real digits, then the paper's Figure 4 and Table 2
 #     tags:
 #     - normalizing-flows
@@ -45,7 +45,7 @@ log_p = np.logaddexp.reduce(log_joint, axis=1) + np.log(cell)  # ln p(x) of all 
 
 
 # %%
-class FixedDecoder(am.AmortisedFreeEnergy):  # the loss for q alone: the model is given
+class FixedDecoder(am.AmortizedFreeEnergy):  # the loss for q alone: the model is given
     def value_and_grad(self, params, rng, step):
         value, g = super().value_and_grad(params, rng, step)
         return value, g | {"model": {name: 0 * part for name, part in g["model"].items()}}
@@ -60,7 +60,7 @@ def train(network, x, steps=3000, start=None):
 
 networks = {
     "q_0 alone": am.InferenceNetwork(4, 2, None, hidden=(32,)),
-    "one flow for all x": am.InferenceNetwork(4, 2, Planar(2, 8), (32,), amortised=False),
+    "one flow for all x": am.InferenceNetwork(4, 2, Planar(2, 8), (32,), amortized=False),
     "a flow for each x": am.InferenceNetwork(4, 2, Planar(2, 8), (32,)),
 }
 trained = {name: train(net, np.repeat(every_x, 16, axis=0)) for name, net in networks.items()}
@@ -79,7 +79,7 @@ def divergence(lnq, i):  # KL(q || p(z|x)) for x number i, integrated on the gri
     return np.sum(np.exp(lnq) * (lnq - log_joint[i])) * cell + log_p[i]
 
 
-# %%
+# %% alt="Six data points, one a column: true posteriors shaped like a V, arcs, an arch and two lobes; below them ellipses from the network without a flow, and at the bottom shapes like the true." caption="Top: the true posteriors of six x (four answers each). Middle: one network that gives Gaussians. Bottom: one network that gives eight planar layers to each x. Bends and gaps follow."
 fig, axes = panels(3, 6, size=1.4)
 for i, column in zip((0, 2, 11, 13, 10, 15), axes.T, strict=True):
     x, window = every_x[i], (-3.0, 3.0)
@@ -92,11 +92,7 @@ for ax, name in zip(axes[:, 0], ("true $p(z|x)$", "$q_0(z|x)$", "$q_K(z|x)$"), s
     ax.set_ylabel(f"{name}\n$z_2$", labelpad=-4)
 for ax in axes.flat:
     ax.label_outer()
-alt = "Six data points, one a column: true posteriors shaped like a V, arcs, an arch and two \
-lobes; below them ellipses from the network without a flow, and at the bottom shapes like the true."
-caption = "Top: the true posteriors of six x (four answers each). Middle: one network that gives \
-Gaussians. Bottom: one network that gives eight planar layers to each x. Bends and gaps follow."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # [Previous: What happens when the flow gets infinitely long?](04_infinitesimal_flows.ipynb) · [Next: Does a flow posterior give the right answer?](06_real_posteriors.ipynb)
@@ -111,7 +107,7 @@ show(fig, alt=alt, caption=caption)
 #
 # ## Which way do we walk, and what is new?
 #
-# **Forward** still means $z_0 \to z_K$, from the base to the flow. So far the target was one density. Now there is data: every $x$ has a posterior of its own, and 60,000 images would need 60,000 trainings. *Amortised* inference pays once: a network learns the map from $x$ to the parameters of $q$, and a new $x$ costs one evaluation.
+# **Forward** still means $z_0 \to z_K$, from the base to the flow. So far the target was one density. Now there is data: every $x$ has a posterior of its own, and 60,000 images would need 60,000 trainings. *Amortized* inference pays once: a network learns the map from $x$ to the parameters of $q$, and a new $x$ costs one evaluation.
 #
 # | symbol | meaning | in the code |
 # |---|---|---|
@@ -212,11 +208,11 @@ for name, network in networks.items():
     np.testing.assert_allclose(np.exp(lnq).sum(axis=1) * cell, 1, atol=0.01)  # densities
     kl[name] = np.array([divergence(of_x, i) for i, of_x in enumerate(lnq)])
     for i in range(16):
-        gap, error = checks.evidence_gap(draws[name][i], log_p[i])  # asserts ELBO <= ln p(x)
+        gap, error = checks.check_bound(draws[name][i], log_p[i])  # asserts ELBO <= ln p(x)
         assert gap > 0 and abs(gap - kl[name][i]) < 5 * error + 2e-3
     print(f"{name:<18}: 16 of 16 bounds below ln p(x), each by its KL: True")
 
-# %%
+# %% alt="Left: for sixteen x the exact log evidence with three bounds below it. Right: the gaps on a log scale, largest for q0 alone, smaller for a shared flow, smallest for a flow for each x." caption="No bound crosses its own evidence (left). The gap is $\\mathrm{KL}(q\\,\\Vert\\,p)$ (right): it shrinks for each x when the network gives each x its own flow."
 plain, shared, own = kl.values()
 assert 0.18 < plain.mean() < 0.24 and np.all(own < plain) and np.all(own < shared)
 assert shared.mean() < 0.5 * plain.mean() and own.mean() < 0.25 * plain.mean()
@@ -232,11 +228,7 @@ right.set(ylabel="KL (nats)", title="the gap alone")
 for ax in (left, right):
     ax.set(xlabel="the sixteen x, from rare to common", xticks=[])
 left.legend(frameon=False, fontsize=8)
-alt = "Left: for sixteen x the exact log evidence with three bounds below it. Right: the gaps on a \
-log scale, largest for q0 alone, smaller for a shared flow, smallest for a flow for each x."
-caption = "No bound crosses its own evidence (left). The gap is $\\mathrm{KL}(q\\,\\Vert\\,p)$ \
-(right): it shrinks for each x when the network gives each x its own flow."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # The middle family is worth a look. It has the same eight layers, but one set of them, learned globally: $\mu(x)$ and $\sigma(x)$ move, the bend stays. It repairs somewhat more than half of what the Gaussian loses. The rest is repaired by letting $\lambda$ depend on $x$, and that is why the paper's network puts out every flow parameter.
@@ -250,14 +242,14 @@ show(fig, alt=alt, caption=caption)
 # <a id="eq-N4"></a>
 #
 # $$
-# \underbrace{\ln p(x) + F(x)}_{\text{gap}} = \underbrace{\mathrm{KL}\big(q^*_x \,\Vert\, p(z \vert x)\big)}_{\text{approximation}} + \underbrace{F(x) - F^*(x)}_{\text{amortisation}} \tag{N4}
+# \underbrace{\ln p(x) + F(x)}_{\text{gap}} = \underbrace{\mathrm{KL}\big(q^*_x \,\Vert\, p(z \vert x)\big)}_{\text{approximation}} + \underbrace{F(x) - F^*(x)}_{\text{amortization}} \tag{N4}
 # $$
 #
 # - $q^*_x$ is the best member of the same family for this $x$ alone, and $F^*(x)$ its free energy.
 #
 # To measure it we hand each network's answer to a training that sees a single $x$ and nothing else. (We start it from that answer and not afresh: in our trials two of eight fresh runs for one $x$ ended in local optima well above the network's own $F$. Sharing can help, too.)
 #
-# > **Predict.** For which family will the amortisation gap be larger: for Gaussians, which need four numbers for each x, or for flows, which need forty-four?
+# > **Predict.** For which family will the amortization gap be larger: for Gaussians, which need four numbers for each x, or for flows, which need forty-four?
 
 # %%
 share = []
@@ -270,7 +262,7 @@ assert family[0] > 0.15 > 0.05 > family[1] and abs(network[0]) < 0.005 < network
 print("sharing costs Gaussians less than 0.005 nats, and flows less than 0.05: True")
 
 # %% [markdown]
-# No surprise for the Gaussians: four smooth functions of $x$ are easy to learn, and their whole gap is the family's. For flows both shares are a few hundredths of a nat, and their sum is still far below the Gaussian's. On images the amortisation share is often the larger one (Cremer, Li and Duvenaud, 2018).
+# No surprise for the Gaussians: four smooth functions of $x$ are easy to learn, and their whole gap is the family's. For flows both shares are a few hundredths of a nat, and their sum is still far below the Gaussian's. On images the amortization share is often the larger one (Cremer, Li and Duvenaud, 2018).
 #
 # **The gap is the family's share plus the network's. A richer family shrinks the first, and asks more of the network; here the bargain is good by a wide margin.**
 #
@@ -311,7 +303,7 @@ for name in ("q_0 alone", "a flow for each x"):
 assert unseen["q_0 alone"].max() > 0.1 and unseen["a flow for each x"].max() < 0.005
 print("unseen by 5,000 draws of q_0: for one x more than a tenth of its posterior: True")
 
-# %%
+# %% alt="What is left below ln p(x) against the number of draws for three families: the flows' lines fall to zero, the line of q0 alone flattens well above it." caption="More draws tighten every bound. The Gaussians' line gets stuck: what their draws never meet, no averaging of weights can find."
 fig, ax = plt.subplots(figsize=(5.8, 3.2), layout="constrained")
 for name, (color, mark) in zip(kl, marks, strict=True):
     values = [rest[name, S] for S in sizes]
@@ -321,11 +313,7 @@ ax.set(xlabel="draws $S$", ylabel=r"$\ln p(x)$ minus the bound (nats)")
 ax.set_xticks(sizes, [f"{S:,}" for S in sizes])
 ax.minorticks_off()
 ax.legend(frameon=False, fontsize=8)
-alt = "What is left below ln p(x) against the number of draws for three families: the flows' lines \
-fall to zero, the line of q0 alone flattens well above it."
-caption = "More draws tighten every bound. The Gaussians' line gets stuck: what their draws never \
-meet, no averaging of weights can find."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 
 # %% [markdown]
@@ -364,7 +352,7 @@ print("total variation: 0 from the prior, more than 0.1 through the shared flow:
 # - $\beta_t$ multiplies the *joint*: the best $q$ is proportional to $p(x, z)^{\beta}$, a flatter posterior, with a prior of variance $1/\beta$. (The paper's first line of (20) leaves the $\beta$ out, and prints $p_K$ for $q_K$.)
 # - The later *KL warm-up* multiplies $\mathrm{KL}(q \Vert p(z))$ instead. Its best $q$ is proportional to $p(x \vert z)^{1/\beta}\, p(z)$: sharper than the posterior. The two err in opposite directions.
 
-# %%
+# %% alt="Three densities for one x: spread over the whole window at beta 0.1 by equation 20, the posterior itself, and a sharp patch with hard edges under the KL warm-up at the same beta." caption="What $q$ is asked to be for one x at $\\beta = 0.1$: flatter than the posterior by (20) (left), sharper by the KL warm-up (right). The same letter, two methods."
 i, beta, wide = 10, 0.1, (-5.0, 5.0)
 log_prior = model.prior.log_prob(grid)
 kinds = {"(20): $p(x, z)^{0.1}$": beta * log_joint[i], "$\\beta = 1$, posterior": log_joint[i]}
@@ -377,11 +365,7 @@ for ax, (title, log_f) in zip(axes[0], kinds.items(), strict=True):
     ax.imshow(f.reshape(160, 160), origin="lower", extent=(*wide, *wide), cmap=plotting.DENSITY)
     plotting.square(ax, wide, title)
 assert entropies[0] > entropies[1] + 1 > entropies[2] + 1.2
-alt = "Three densities for one x: spread over the whole window at beta 0.1 by equation 20, the \
-posterior itself, and a sharp patch with hard edges under the KL warm-up at the same beta."
-caption = "What $q$ is asked to be for one x at $\\beta = 0.1$: flatter than the posterior by (20) \
-(left), sharper by the KL warm-up (right). The same letter, two methods."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # **Two kinds of black and white.** MNIST (a data set of handwritten digits) is grey. Drawing each pixel once as Bernoulli(grey/255) gives noisy edges that no model can predict; thresholding at one half gives smooth ones, and values of $-\ln p$ that others have found about 19 nats lower. Numbers from the two do not belong in one table. Ours are drawn, as the paper's are, with another seed than the paper's: [the data's own page](../notebooks/data/README.md) says how.
@@ -402,7 +386,7 @@ decoder = am.DeepLatentGaussianModel(dim=20, pixels=784, hidden=(200,))
 
 def train_digits(K, steps=2000):
     network = am.InferenceNetwork(784, 20, Planar(20, K) if K else None, hidden=(200,))
-    loss = am.AmortisedFreeEnergy(decoder, network, digits, batch=100)
+    loss = am.AmortizedFreeEnergy(decoder, network, digits, batch=100)
     rng, rate = np.random.default_rng(0), lambda t: 2e-3 / (1 + t / 3000) ** 0.5
     start = am.init(decoder, network, rng, np.float32)
     return network, fit(loss, start, steps, rng, learning_rate=rate, clip=200.0, average=0.998)
@@ -427,7 +411,7 @@ assert gain > 1 and gain_in_evidence > 0.5
 print("every F lies above its -ln p; both training losses fell from above 150 to below 115: True")
 print("ten layers gain more than 1 nat in F and more than half a nat in -ln p: True")
 
-# %%
+# %% alt="Ten test digits in noisy black and white; below them smooth reconstructions of the same digits; and below those ten new, partly blurred digits." caption="Test digits, what the model rebuilds from one draw $z_K$ each, and new images from the prior. Rebuilt pixels are probabilities, so they are grey where the model is unsure."
 rng, (network, run) = np.random.default_rng(3), writers[10]
 params, shown = run.mean_params, np.argsort(bits["test_labels"][:400], kind="stable")[::40]
 x = test[shown].astype(np.float32)
@@ -442,11 +426,7 @@ for ax, (name, images) in zip(axes, rows.items(), strict=True):
     ax.imshow(np.hstack(images.reshape(10, 28, 28)), cmap="gray_r", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
     ax.set_ylabel(name, rotation=0, ha="right", va="center")
-alt = "Ten test digits in noisy black and white; below them smooth reconstructions of the same \
-digits; and below those ten new, partly blurred digits."
-caption = "Test digits, what the model rebuilds from one draw $z_K$ each, and new images from the \
-prior. Rebuilt pixels are probabilities, so they are grey where the model is unsure."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # How firm is the gain? In trials of 2,500 steps it was 1.8 to 2.3 nats in $F$ over three seeds. With twice the step size, which suits the model without a flow better, it was 0.9 and 1.6 nats for two seeds. The sign held each time; the size belongs to the recipe.
@@ -503,7 +483,7 @@ paper_gain = paper.TABLE_2["planar"][0] - paper.TABLE_2["planar"][80]
 assert [round(gain, 1) for gain in (*gains["planar"][1][::3], paper_gain)] == [2.4, 3.2, 4.8]
 assert all(np.all(np.diff(gain) > 0) for _, gain in gains.values())  # larger at every look
 
-# %%
+# %% alt="Free energy and KL against flow length, ours solid and the paper's dashed, and the gain of 80 layers against the epochs of training, under a dashed line for the paper's gain." caption="Figure 4 of the paper beside ours: $F$, KL as $F$ minus the estimate of $-\\ln p$, and what 80 layers gain as training goes on."
 fig, axes = plt.subplots(1, 3, figsize=(9.6, 3.5), layout="constrained")
 for flow, color, mark in (("planar", FLOW, "o"), ("nice-perm", "0.35", "s")):
     for ax, name, printed in zip(axes, ("F", "KL"), (paper.FIG_4_F, paper.FIG_4_KL), strict=False):
@@ -519,15 +499,11 @@ titles = "free energy $F$", "$\\mathrm{KL}(q\\,\\Vert\\,p(z|x))$", "gain in $-\\
 for ax, title in zip(axes, titles, strict=True):
     ax.set_title(title)
     ax.legend(frameon=False, fontsize=7)
-alt = "Free energy and KL against flow length, ours solid and the paper's dashed, and the gain of \
-80 layers against the epochs of training, under a dashed line for the paper's gain."
-caption = "Figure 4 of the paper beside ours: $F$, KL as $F$ minus the estimate of $-\\ln p$, and \
-what 80 layers gain as training goes on."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 
 # %% [markdown]
-# How to read it. The vertical distance between our curves and the paper's mixes everything that differs: updates, optimiser, units, pixels. The *shape* within one set of runs is what the flow does, since all of it was trained alike. The right panel asks a question that the paper does not: how much of the gain is the flow's, and how much would longer training of the plain model have brought as well? Later work with well-trained baselines found gains well below the paper's $89.9 - 85.1 = 4.8$ nats (van den Berg et al., 2018). Ours grows while we watch, from 2.4 nats after 10 epochs to 3.2 after 80: both models get better, the one with the flow faster. Whether it would reach 4.8 or turn back, 80 epochs cannot say. The [ledger](../reproduce/LEDGER.md) draws the conclusion, number by number.
+# How to read it. The vertical distance between our curves and the paper's mixes everything that differs: updates, optimizer, units, pixels. The *shape* within one set of runs is what the flow does, since all of it was trained alike. The right panel asks a question that the paper does not: how much of the gain is the flow's, and how much would longer training of the plain model have brought as well? Later work with well-trained baselines found gains well below the paper's $89.9 - 85.1 = 4.8$ nats (van den Berg et al., 2018). Ours grows while we watch, from 2.4 nats after 10 epochs to 3.2 after 80: both models get better, the one with the flow faster. Whether it would reach 4.8 or turn back, 80 epochs cannot say. The [ledger](../reproduce/LEDGER.md) draws the conclusion, number by number.
 #
 # **In our runs, as in the paper, the longest flows are ahead of none in −ln p, and F is never below it. How far ahead depends on the length of training, which belongs beside every such number.**
 #
@@ -631,7 +607,7 @@ for stretch in (0.0, 2.0, 8.0):
     layer = {"u": np.array([[stretch, 0.0]]), "w": np.array([[1.0, 0.0]]), "b": np.array([1.4])}
     _, log_det = Planar(2, 1).forward_and_log_det(layer, z0)
     try:
-        checks.evidence_gap(model.log_joint(theta, x[None], z0) - log_q0 + log_det, log_p[10])
+        checks.check_bound(model.log_joint(theta, x[None], z0) - log_q0 + log_det, log_p[10])
         print(f"stretch {stretch:g}: below ln p(x)")
     except AssertionError as error:
         print(f"stretch {stretch:g}: AssertionError: {error}")
@@ -662,8 +638,8 @@ for stretch in (0.0, 2.0, 8.0):
 # ## References
 #
 # - D. J. Rezende and S. Mohamed (2015), *Variational Inference with Normalizing Flows*, ICML: eqs. (4), (15) and (20), Algorithm 1, section 6.2, Figure 4 and Table 2; the network that puts out a flow.
-# - D. P. Kingma and M. Welling (2014), *Auto-Encoding Variational Bayes*, ICLR: amortised inference with a Gaussian $q_0$, and the reparameterised gradient that trains it.
+# - D. P. Kingma and M. Welling (2014), *Auto-Encoding Variational Bayes*, ICLR: amortized inference with a Gaussian $q_0$, and the reparameterized gradient that trains it.
 # - Y. Burda, R. Grosse and R. Salakhutdinov (2016), *Importance Weighted Autoencoders*, ICLR: eq. (8), the bound from $S$ weights, which climbs to the evidence.
-# - C. Cremer, X. Li and D. Duvenaud (2018), *Inference Suboptimality in Variational Autoencoders*, ICML: the gap split into approximation and amortisation, measured on images.
+# - C. Cremer, X. Li and D. Duvenaud (2018), *Inference Suboptimality in Variational Autoencoders*, ICML: the gap split into approximation and amortization, measured on images.
 # - R. Salakhutdinov and I. Murray (2008), *On the Quantitative Analysis of Deep Belief Networks*, ICML: the evidence of digits estimated by sampling, and the stochastic binarisation that later work shares.
-# - R. van den Berg, L. Hasenclever, J. Tomczak and M. Welling (2018), *Sylvester Normalizing Flows for Variational Inference*, UAI: planar flows made wider, with amortised parameters, and well-trained baselines beside them.
+# - R. van den Berg, L. Hasenclever, J. Tomczak and M. Welling (2018), *Sylvester Normalizing Flows for Variational Inference*, UAI: planar flows made wider, with amortized parameters, and well-trained baselines beside them.

@@ -36,7 +36,7 @@ import autograd.numpy as np  # for what gets differentiated
 import matplotlib.pyplot as plt
 import numpy as onp  # for all the rest
 
-from nflib_min import Affine, Chain, Flow, LowerAffine, StandardNormal, objectives, real_nvp
+from nflib_min import Affine, Chain, Flow, TriangularAffine, StandardNormal, objectives, real_nvp
 from nflib_min.plotting import BASE, FLOW, LOG_DET, panels, show
 
 # %% tags=["setup"]
@@ -46,7 +46,8 @@ from nflib_min import eight_schools, linear_regression, neals_funnel
 from nflib_min.models import EFFECTS, ERRORS, eight_schools_effects, eight_schools_moments
 from nflib_min.posterior import fit_posterior
 from nflib_min.targets import Gaussian
-from nflib_min.training import cosine_decay, fit, leaves
+from nflib_min._trees import tree_leaves
+from nflib_min.training import cosine_decay, fit
 from reproduce import posteriors, sweep
 
 target = eight_schools(centred=True)  # ln p~(z) with its gradient, exact ln Z and exact draws
@@ -64,11 +65,11 @@ def train(bijection, start=None, steps=1500, rate=3e-2):
     return flow, fit(loss, params, steps, rng, learning_rate=cosine_decay(rate, steps)).params
 
 
-fits = {"mean-field": train(Affine(10)), "full rank": train(LowerAffine(10))}
-layers = Chain([real_nvp(10, 4), LowerAffine(10)])
+fits = {"mean-field": train(Affine(10)), "full rank": train(TriangularAffine(10))}
+layers = Chain([real_nvp(10, 4), TriangularAffine(10)])
 fits["RealNVP"] = train(layers, start=fits["full rank"][1], rate=1e-2)
 
-# %%
+# %% alt="Draws of three approximations over the contours of the exact posterior, effect against log spread. Two Gaussians fill a part of the funnel; the flow fills all of it." caption="Exact posterior (dashed: 50 % and 90 % of its mass) and draws of three approximations. It is a funnel, and only the flow bends."
 exact = target.sample(400_000, onp.random.default_rng(1))
 fig, axes = panels(1, 3, size=2.8)
 draws = {
@@ -77,11 +78,7 @@ draws = {
 }
 labels = r"$\theta_1$, effect of school A", r"$\ln\tau$, log spread of schools"
 posteriors.draw(axes[0], draws, exact[:, [2, 1]], [(-12, 24), (-4, 4)], labels)
-alt = "Draws of three approximations over the contours of the exact posterior, effect against \
-log spread. Two Gaussians fill a part of the funnel; the flow fills all of it."
-caption = "Exact posterior (dashed: 50 % and 90 % of its mass) and draws of three \
-approximations. It is a funnel, and only the flow bends."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 
 # %% [markdown]
@@ -180,7 +177,7 @@ onp.testing.assert_allclose(by_grid, mean[:2], rtol=1e-4)
 # - $\mathcal F(q) = E_q[\ln q - \ln \tilde p]$, the loss in training: minus the ELBO;
 # - $\ln Z$ is known, so the divergence is absolute: 0 nats is the exact posterior.
 #
-# Three families were trained above, all by the same loss. *Mean-field* is an independent Gaussian, `Affine`. *Full rank* has all correlations, `LowerAffine`. The flow is RealNVP, four coupling layers from [`coupling.py`](../nflib_min/coupling.py), begun at the full-rank optimum, so that it has the bends left to learn.
+# Three families were trained above, all by the same loss. *Mean-field* is an independent Gaussian, `Affine`. *Full rank* has all correlations, `TriangularAffine`. The flow is RealNVP, four coupling layers from [`coupling.py`](../nflib_min/coupling.py), begun at the full-rank optimum, so that it has the bends left to learn.
 #
 # > **Predict.** Which of $\mu$, $\tau$ and $\theta_1$ will the Gaussians get wrong, and in which direction? Look at the first figure.
 
@@ -247,7 +244,7 @@ for name, (_, log_w, x) in found.items():
     print(f"weighted mean of tau off by > 0.1 sd: {off > 0.1}")
     assert k_hat[name] > 0.7 and few == (name != "RealNVP") == (off > 0.1)
 
-# %%
+# %% alt="The largest tenth of the weights against rank, on logarithmic axes. The Gaussians' weights climb steadily to the left; the flow's stay close to one and jump at the very end." caption="The steeper a line on the left, the heavier the tail: minus the slope is $k$. The flow's weights are close to 1, what an exact $q$ would have, but for the last few."
 fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
 styles = {"mean-field": (BASE, "-"), "full rank": (LOG_DET, ":"), "RealNVP": (FLOW, "--")}
 share = onp.arange(1, 2001) / 20_000  # of the draws: the largest tenth
@@ -258,11 +255,7 @@ for name, (_, log_w, _) in found.items():
 ax.axhline(1, color="0.6", lw=0.8)
 ax.set(xlabel="share of draws with a larger weight", ylabel="weight $w / Z$")
 ax.legend(frameon=False)
-alt = "The largest tenth of the weights against rank, on logarithmic axes. The Gaussians' \
-weights climb steadily to the left; the flow's stay close to one and jump at the very end."
-caption = "The steeper a line on the left, the heavier the tail: minus the slope is $k$. The \
-flow's weights are close to 1, what an exact $q$ would have, but for the last few."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # All three are refused, the flow too! Its means and sds are right, and yet its weights have a heavy tail. It comes from $\ln\tau \to -\infty$: there the posterior falls like $e^{\ln \tau}$, a straight line in the logarithm, and a flow with a Gaussian base falls like a parabola. For $\tau$ itself, and for the effects, the region is one point, $\tau \approx 0$, and nothing is lost. $\hat k$ knows nothing about which functions you care for; it speaks for the worst.
@@ -286,7 +279,7 @@ for family in posteriors.FAMILIES:
     assert other_form < centred
 assert rows[forms[0], "RealNVP"]["kl"][0] < 0.15 and rows[forms[1], "RealNVP"]["kl"][0] < 0.05
 
-# %%
+# %% alt="The same posterior in its non-centred coordinates: a rounded blob, and draws of a mean-field Gaussian, a planar flow and RealNVP, which all fill it." caption="The same posterior in other coordinates. The funnel is gone, and even the independent Gaussian comes close."
 other, rng = eight_schools(centred=False), onp.random.default_rng(4)
 eta = other.sample(400_000, rng)
 theta = onp.hstack([eta[:, :2], eight_schools_effects(eta)[:, 2:]])
@@ -299,16 +292,12 @@ fig, axes = panels(1, 3, size=2.8)
 three = ["mean-field", "planar, K = 32", "RealNVP"]
 draws = {family: rows[forms[1], family]["draws"] for family in three}
 posteriors.draw(axes[0], draws, eta[:, [2, 1]], [(-4, 4), (-5, 5)], (r"$\eta_1$", r"$\ln\tau$"))
-alt = "The same posterior in its non-centred coordinates: a rounded blob, and draws of a \
-mean-field Gaussian, a planar flow and RealNVP, which all fill it."
-caption = "The same posterior in other coordinates. The funnel is gone, and even the \
-independent Gaussian comes close."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # The evidence does not depend on the coordinates; the difficulty does. One line of modelling brings the independent Gaussian from two nats to about 0.3, better than eight trained planar layers in the centred form. Planar layers bend along one direction each and need to be many in ten dimensions; coupling layers move half of the coordinates at once.
 #
-# **A reparameterisation is a hand-made flow layer, exact and free. Use the one you know before you train the ones you do not.**
+# **A reparameterization is a hand-made flow layer, exact and free. Use the one you know before you train the ones you do not.**
 #
 # ## When is a Gaussian enough?
 #
@@ -336,7 +325,7 @@ widths = 1 / onp.sqrt(onp.diag(precision)) / linear.sd
 print(f"gap {gap:.1f} nats; sds {widths.min():.3f} to {widths.max():.2f} of the true ones")
 assert abs(Gaussian(linear.mean, linear.covariance).mean_field_gap() - gap) < 1e-6 and gap > 15
 
-# %%
+# %% alt="Exact contours of two coefficients, a thin slanted ellipse. Mean-field draws form a dot in its middle; full-rank draws fill it." caption="The coefficients of two measurements that go together. The independent Gaussian fits the width across the ridge and misses its length."
 name = "linear regression, diabetes"
 both = {family: rows[name, family] for family in ("mean-field", "full rank")}
 measured, error = both["mean-field"]["kl"]
@@ -349,11 +338,7 @@ beta = linear.sample(400_000, onp.random.default_rng(5))[:, [5, 6]]
 labels = "coefficient of total cholesterol", "of LDL cholesterol"
 draws = {family: q["draws"] for family, q in both.items()}
 posteriors.draw(axes[0], draws, beta, [(-3.5, 1.5), (-1.5, 3)], labels)
-alt = "Exact contours of two coefficients, a thin slanted ellipse. Mean-field draws form a dot \
-in its middle; full-rank draws fill it."
-caption = "The coefficients of two measurements that go together. The independent Gaussian \
-fits the width across the ridge and misses its length."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # Twenty nats, and no flow is needed: `fit_posterior` notices that a full-rank Gaussian is exact and trains none. Most of the gap is the data's doing, not the model's: measurements as collected are correlated, and their means are far from zero, which ties every coefficient to the intercept.
@@ -374,7 +359,7 @@ for family in posteriors.FAMILIES:
     print(f"{family:<15} KL", "  ".join(f"{abs(rows[n, family]['kl'][0]):.3f}" for n in logistic))
 assert max(rows[name, "RealNVP"]["kl"][0] for name in logistic) < 0.02
 
-# %%
+# %% alt="Two logistic regressions, two coefficients each: slanted contours with mean-field draws in the middle only, and RealNVP draws that fill them." caption="Iris on the left (truth by quadrature), tumours on the right (truth by a long run of NUTS). The independent Gaussian fills a part of the ridge."
 fig, axes = panels(1, 4, size=2.4)
 iris, cancer = posteriors.iris(), posteriors.cancer()
 covariances = iris.model.covariance, reference["covariance"]
@@ -386,11 +371,7 @@ for i, truth in enumerate((iris, cancer)):
     draws = {f: rows[logistic[i], f]["draws"] for f in ("mean-field", "RealNVP")}
     pair = z[:, list(truth.pair)]
     posteriors.draw(axes[0, 2 * i : 2 * i + 2], draws, pair, views[i], names[i])
-alt = "Two logistic regressions, two coefficients each: slanted contours with mean-field \
-draws in the middle only, and RealNVP draws that fill them."
-caption = "Iris on the left (truth by quadrature), tumours on the right (truth by a long run of \
-NUTS). The independent Gaussian fills a part of the ridge."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # Both posteriors are slanted and a little skewed. Full rank takes care of the slant and leaves a few hundredths of a nat; a flow takes care of the skew. Is it worth it? For the means alone, hardly.
@@ -409,15 +390,13 @@ show(fig, alt=alt, caption=caption)
 #
 # - $v$: the logarithm of a variance. Within two standard deviations of $v$ the width $e^{v/2}$ goes from 0.05 to 20.
 
-# %%
+# %% alt="Contours of a funnel with draws of three families; only RealNVP's reach neck and mouth." caption="RealNVP is close in nats and draws too little from the wide end. (Contours smoothed.)"
 funnel, name = neals_funnel(), "Neal's funnel"
 fig, axes = panels(1, 3, size=2.8)
 z = funnel.sample(400_000, onp.random.default_rng(7))
 draws = {family: rows[name, family]["draws"] for family in three}
 posteriors.draw(axes[0], draws, z[:, [1, 0]], [(-20, 20), (-9, 9)], ("$x_1$", "$v$"))
-alt = "Contours of a funnel with draws of three families; only RealNVP's reach neck and mouth."
-caption = "RealNVP is close in nats and draws too little from the wide end. (Contours smoothed.)"
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %%
 q = rows[name, "RealNVP"]
@@ -430,7 +409,7 @@ assert q["k_hat"] > 0.7 and q["kl"][0] < 0.2 < 0.3 < q["sd"] and share > 0.5
 assert q["forward_kl"][0] > 10 * q["kl"][0] and q["mean"] < 0.05
 
 # %% [markdown]
-# This is the honest limit. The divergence that was minimised is small, the means are right, and the standard deviations of $x$ can be as small as a third of the truth: most of that variance comes from the few per cent of mass at the wide end, and leaving out a few per cent costs a few hundredths of a nat, [(N4)](07_when_flows_fail.ipynb#eq-N4) of the next notebook. The forward divergence, which asks where the *posterior* has mass, sees it at once; $\hat k$ sees it in this run.
+# This is the honest limit. The divergence that was minimized is small, the means are right, and the standard deviations of $x$ can be as small as a third of the truth: most of that variance comes from the few per cent of mass at the wide end, and leaving out a few per cent costs a few hundredths of a nat, [(N4)](07_when_flows_fail.ipynb#eq-N4) of the next notebook. The forward divergence, which asks where the *posterior* has mass, sees it at once; $\hat k$ sees it in this run.
 #
 # **A small reverse divergence does not promise second moments. Where they rest on a heavy tail, a flow with a Gaussian base is the wrong tool, and a large $\hat k$ is the sign to look for.**
 #
@@ -494,29 +473,25 @@ def noise(flow, params, target, path_gradient):
     """Length of the standard deviation of the gradient from batch to batch."""
     loss = objectives.FreeEnergy(flow, target, 256, path_gradient=path_gradient)
     rng = onp.random.default_rng(8)
-    trees = [leaves(loss.value_and_grad(params, rng, 0)[1]) for _ in range(40)]
+    trees = [tree_leaves(loss.value_and_grad(params, rng, 0)[1]) for _ in range(40)]
     g = onp.array([onp.concatenate([part.ravel() for _, part in tree]) for tree in trees])
     return onp.sqrt(g.var(axis=0, ddof=1).sum())
 
 
 L = onp.linalg.cholesky(linear.covariance)
 at_truth = {"mean": linear.mean, "log_diag": onp.log(onp.diag(L)), "lower": onp.tril(L, -1)}
-gaussian = Flow(StandardNormal(11), LowerAffine(11))
+gaussian = Flow(StandardNormal(11), TriangularAffine(11))
 ratio = noise(gaussian, at_truth, linear, True) / noise(gaussian, at_truth, linear, False)
 print("at q = p the path gradient's noise is zero to rounding:", ratio < 1e-6)
 ratio_2 = noise(*fits["RealNVP"], target, True) / noise(*fits["RealNVP"], target, False)
 print("on the funnel, after training, it is smaller but not small:", 0.1 < ratio_2 < 0.9)
 assert ratio < 1e-6 and 0.1 < ratio_2 < 0.9
 
-# %%
+# %% alt="Final divergence against draws a step for two gradients on two targets. The path gradient's line lies below the full one's in both panels, far below on the left." caption="RealNVP after 150,000 evaluations of the target's gradient, spent in small or large batches. Leaving out a term of mean zero is worth more than any choice of batch."
 trials = sweep.load(posteriors.RESULTS / "gradients.json")
 fig, axes = plt.subplots(1, 2, figsize=(8.0, 3.3), layout="constrained")
 posteriors.draw_gradients(axes, trials)
-alt = "Final divergence against draws a step for two gradients on two targets. The path \
-gradient's line lies below the full one's in both panels, far below on the left."
-caption = "RealNVP after 150,000 evaluations of the target's gradient, spent in small or large \
-batches. Leaving out a term of mean zero is worth more than any choice of batch."
-show(fig, alt=alt, caption=caption)
+show(fig)
 ends = {}
 for run in trials:
     key = tuple(run["settings"][name] for name in ("target", "batch", "path_gradient"))
@@ -646,7 +621,7 @@ print("not attempted" if given is None else [*hits, "not yet: two numbers, by (N
 # %% [markdown]
 # ## Break it: who notices a forgotten Jacobian?
 #
-# Write the non-centred form once more and leave out the term $\ln\tau$ of [(N2)](#eq-N2). The program runs, the gradient is right, the loss falls. But for small $\tau$ nothing depends on $\ln\tau$ any more: the density stays level all the way to $-\infty$. It has no normaliser; it is nobody's posterior.
+# Write the non-centred form once more and leave out the term $\ln\tau$ of [(N2)](#eq-N2). The program runs, the gradient is right, the loss falls. But for small $\tau$ nothing depends on $\ln\tau$ any more: the density stays level all the way to $-\infty$. It has no normalizer; it is nobody's posterior.
 
 # %%
 def forgetful(z):
@@ -669,7 +644,7 @@ assert broken.verdict == "do not trust" and best > target.log_normalizer + 1
 # ## What to remember
 #
 # - With a known $\ln Z$ the ELBO's gap is the divergence, in nats. Test your method on such models before you trust it on others.
-# - Coordinates first: one line of reparameterisation did more than eight trained planar layers.
+# - Coordinates first: one line of reparameterization did more than eight trained planar layers.
 # - The full-rank Gaussian is cheap and often enough; the independent one loses [(N5)](#eq-N5), up to twenty nats here.
 # - $\hat k$ judges the weights: below 0.5 good, below 0.7 usable with weights, above not. It is noisy near these limits and silent where $q$ has no draws, so look elsewhere too.
 # - A small reverse divergence does not promise variances under heavy tails.
@@ -680,7 +655,7 @@ assert broken.verdict == "do not trust" and best > target.log_normalizer + 1
 # | here | elsewhere |
 # |---|---|
 # | `Affine`, mean-field | Stan `variational algorithm=meanfield` (ADVI), PyMC `pm.fit(method="advi")`, NumPyro and Pyro `AutoNormal` |
-# | `LowerAffine`, full rank | Stan `algorithm=fullrank`, PyMC `method="fullrank_advi"`, `AutoMultivariateNormal` |
+# | `TriangularAffine`, full rank | Stan `algorithm=fullrank`, PyMC `method="fullrank_advi"`, `AutoMultivariateNormal` |
 # | a flow on top | NumPyro `AutoBNAFNormal` and `AutoIAFNormal`, Pyro `AutoNormalizingFlow` |
 # | path gradient | flowjax `ElboLoss(..., stick_the_landing=True)` |
 # | Newton from several starts | Stan's `pathfinder`, which also reports $\hat k$ |

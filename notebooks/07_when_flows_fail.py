@@ -47,7 +47,7 @@ def size(error):
     return "> 10" if error > 10 else f"{error:.2g}"
 
 
-# %%
+# %% alt="Left, fourteen training losses that all fall overall. Right, how many laws object to each: none to the correct one, marked by a diamond, and one to three to each of the others." caption="Fourteen programs train (left). One is correct; can you tell which? The laws can (right): each of thirteen mistakes sets off one to three of them."
 fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.9), layout="constrained")
 for run in runs.values():
     loss = run.trace["loss"].reshape(-1, 10).mean(axis=1)  # blocks of ten steps
@@ -59,11 +59,7 @@ right.plot(0, 0, "D", color=FLOW)
 right.set(xlabel="laws that object, of 6", xlim=(-0.15, 3.3), xticks=range(4))
 right.set_yticks(range(14), programs, fontsize=8)
 right.invert_yaxis()
-alt = "Left, fourteen training losses that all fall overall. Right, how many laws object to each: \
-none to the correct one, marked by a diamond, and one to three to each of the others."
-caption = "Fourteen programs train (left). One is correct; can you tell which? The laws can \
-(right): each of thirteen mistakes sets off one to three of them."
-show(fig, alt=alt, caption=caption)
+show(fig)
 assert objections[0] == 0 and min(objections[1:]) == 1 and max(objections) == 3
 
 # %% [markdown]
@@ -122,7 +118,7 @@ for check, tolerance in (mistakes.POPULAR | mistakes.LAWS).items():
 # | round trip | $f^{-1}(f(\epsilon)) = \epsilon$ | length | `round_trip_error` |
 # | log det | the formula is that of autograd's whole Jacobian | nats | `log_det_by_autodiff` |
 # | mass | $\int q_K = 1$ | probability | `total_mass` |
-# | bound | ELBO $\le \ln Z$, up to five standard errors | nats | `evidence_gap` |
+# | bound | ELBO $\le \ln Z$, up to five standard errors | nats | `check_bound` |
 # | finite Z | $\int p(x, z)\,dz$ stays the same on a larger window | nats | `mass_growth` |
 # | new data | simulated $x$ have the moments of exact ones | standard errors | `moment_gap` |
 #
@@ -174,7 +170,7 @@ for name in (formulas := [n for n in alarms if "log det" in alarms[n]]):
     flip(name)
 assert len(formulas) == 5 and list(alarms["epsilon in the log"]) == ["log det"]
 
-# %%
+# %% alt="Left, log-determinants along a line: the correct one lies on the autodiff curve, three wrong ones leave it. Right, the error of an epsilon grows to 14 nats as the determinant shrinks." caption="Left: three wrong formulas next to what the map does. Right: the epsilon's error is $10^{-6}/\\det$, until it has swallowed the determinant altogether."
 probe, t = programs["correct"].probe(np.random.default_rng(0)), np.linspace(-3, 3, 301)
 along = np.stack([t, 0.3 * t], axis=1)
 fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
@@ -189,17 +185,13 @@ left.legend(frameon=False, fontsize=8, ncols=2, loc="upper center")
 det = np.geomspace(1e-12, 1, 100)
 right.loglog(det, programs["epsilon in the log"].log(det) - np.log(det), color=LOG_DET)
 right.set(xlabel="determinant of one layer", ylabel="error of log(det + 1e-6), nats")
-alt = "Left, log-determinants along a line: the correct one lies on the autodiff curve, three \
-wrong ones leave it. Right, the error of an epsilon grows to 14 nats as the determinant shrinks."
-caption = "Left: three wrong formulas next to what the map does. Right: the epsilon's error is \
-$10^{-6}/\\det$, until it has swallowed the determinant altogether."
-show(fig, alt=alt, caption=caption)
+show(fig)
 assert min(runs, key=lambda name: runs[name].trace["loss"][-1]) == "det for its log"
 
 # %% [markdown]
-# Four of the five are wrong by a tenth of a nat or more. The loss does not object: it is whatever the formula says. "det for its log" even trains best of all fourteen, because the sum of determinants can grow without limit, and the optimiser finds out.
+# Four of the five are wrong by a tenth of a nat or more. The loss does not object: it is whatever the formula says. "det for its log" even trains best of all fourteen, because the sum of determinants can grow without limit, and the optimizer finds out.
 #
-# The epsilon is the quiet one. At `probe` it moves the log-determinant by about $10^{-5}$ nats, and only this law looks there with a tolerance that fine. The error is about $10^{-6}/\det$, so it hides until a layer compresses strongly. There it reaches many nats, and it tells the optimiser that compressing further costs nothing. The same habit in an energy, `log(exp(a) + exp(b) + 1e-10)`, makes the tails flat; use `logaddexp`. With $c > -1$ a planar determinant is positive, and there is nothing to protect (exercise 2).
+# The epsilon is the quiet one. At `probe` it moves the log-determinant by about $10^{-5}$ nats, and only this law looks there with a tolerance that fine. The error is about $10^{-6}/\det$, so it hides until a layer compresses strongly. There it reaches many nats, and it tells the optimizer that compressing further costs nothing. The same habit in an energy, `log(exp(a) + exp(b) + 1e-10)`, makes the tails flat; use `logaddexp`. With $c > -1$ a planar determinant is positive, and there is nothing to protect (exercise 2).
 #
 # **A formula for a determinant is tested against the derivative of the map, to rounding. This law alone catches the epsilon, because it compares the log-determinant itself, with a tolerance of $10^{-8}$.**
 #
@@ -230,7 +222,7 @@ print("folded:", folded)
 assert all({*alarms[n]} == {"round trip", "mass"} for n in maps)
 assert list(folded.values()) == [False, True, True]
 
-# %%
+# %% alt="Left, the map along w: increasing when constrained, with a fold for each of two mistakes. Right, fixed-point errors that shrink for c below 1 and stay large for c = 2." caption="Left: the constraint keeps the map increasing; both mistakes fold it. Right: the fixed-point inverse converges while the layer is gentle, and never when $c = 2$."
 fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")
 for (name, value), style, color in zip(c.items(), styles[:3], colors[:3], strict=True):
     left.plot(a, a + value * np.tanh(a), style, color=color, label=f"{name}: c = {value:.2f}")
@@ -243,11 +235,7 @@ for value, style, color in ((0.5, "-", FLOW), (0.9, "--", FLOW), (2.0, ":", LOG_
     assert (errors[-1] < 0.1) == (value < 1)
 right.set(xlabel="fixed-point iteration", ylabel="distance from the root", ylim=(1e-13, 9))
 right.legend(frameon=False)
-alt = "Left, the map along w: increasing when constrained, with a fold for each of two mistakes. \
-Right, fixed-point errors that shrink for c below 1 and stay large for c = 2."
-caption = "Left: the constraint keeps the map increasing; both mistakes fold it. Right: the \
-fixed-point inverse converges while the layer is gentle, and never when $c = 2$."
-show(fig, alt=alt, caption=caption)
+show(fig)
 layers = runs["no constraint"].params
 assert (np.sum(layers["u"] * layers["w"], axis=1) > -1).all()  # no fold met in training
 
@@ -270,9 +258,9 @@ assert (np.sum(layers["u"] * layers["w"], axis=1) > -1).all()  # no fold met in 
 # - $\ln p(x)$ is exact for the clock, and known by quadrature or a long reference run for other test models;
 # - a right program can stay below the evidence by any amount, and above it by sampling noise only.
 #
-# > **Predict.** With `z_0` for `z_K` the joint density never sees the flow. What will the optimiser do with the layers, and where does the loss end?
+# > **Predict.** With `z_0` for `z_K` the joint density never sees the flow. What will the optimizer do with the layers, and where does the loss end?
 
-# %%
+# %% alt="Reported bounds against training step. The correct one rises to the ln Z line and stays below it; the bounds of three wrong losses cross the line and keep rising." caption="A better bound than the evidence is not a success. The correct program stops at $\\ln Z$; three wrong losses cross it and go on."
 fig, ax = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
 losses = "sign of the log-det", "z_0 for z_K", "closed-form KL(q_0)"
 for name, style, color in zip(("correct", *losses), styles, colors, strict=True):
@@ -282,11 +270,7 @@ log_Z = programs["correct"].model.log_normalizer
 ax.axhline(log_Z, color=TARGET, ls="--", lw=1, label=r"$\ln Z = \ln p(x)$")
 ax.set(xlabel="step", ylabel="bound reported, nats", ylim=(-8, 8))
 ax.legend(frameon=False, fontsize=8, loc="lower right")
-alt = "Reported bounds against training step. The correct one rises to the ln Z line and stays \
-below it; the bounds of three wrong losses cross the line and keep rising."
-caption = "A better bound than the evidence is not a success. The correct program stops at \
-$\\ln Z$; three wrong losses cross it and go on."
-show(fig, alt=alt, caption=caption)
+show(fig)
 for name in losses:
     flip(name)
     assert "bound" in alarms[name] and "log det" not in alarms[name]
@@ -336,7 +320,7 @@ assert not alarms["correct"] and all(alarms[name] for name in mistakes.MISTAKES)
 assert not any(caught[check] for check in mistakes.POPULAR)
 
 # %% [markdown]
-# Thirteen of thirteen, with the size of each alarm, and two empty columns. (Above 10 the exact size means little: a run that diverges ends elsewhere on every computer.) "The loss went down" holds for all fourteen programs, and so does "the gradient is right", because both ask whether the optimiser is doing its work. It is; it minimises the wrong thing. Neither is useless, and neither is about flows.
+# Thirteen of thirteen, with the size of each alarm, and two empty columns. (Above 10 the exact size means little: a run that diverges ends elsewhere on every computer.) "The loss went down" holds for all fourteen programs, and so does "the gradient is right", because both ask whether the optimizer is doing its work. It is; it minimizes the wrong thing. Neither is useless, and neither is about flows.
 #
 # How few laws would do? Some mistakes have one witness only, and a test suite without this witness is blind to them.
 
@@ -357,7 +341,7 @@ assert all({"mass", "round trip"} <= {*alarms[name]} for name in rest)
 #
 # ## Where did the other half go?
 #
-# From here on nothing is wrong with the program; the library's own `Flow` and `Planar` do the work. What can go wrong now is the method: minimising the *reverse* divergence $D_{\mathrm{KL}}[q \Vert p]$ over flows of finite length. First, a target of two islands, equal Gaussians ten standard deviations apart, with $Z = 1$.
+# From here on nothing is wrong with the program; the library's own `Flow` and `Planar` do the work. What can go wrong now is the method: minimizing the *reverse* divergence $D_{\mathrm{KL}}[q \Vert p]$ over flows of finite length. First, a target of two islands, equal Gaussians ten standard deviations apart, with $Z = 1$.
 
 # %%
 AWAY = 5.0  # the islands lie at z_1 = 5 and z_1 = -5
@@ -426,7 +410,7 @@ print("annealed from a narrow start, KL above 0.6:", [kl(p, eight, islands) > 0.
 assert abs((log_q - islands.log_prob(z)).mean()) < 0.02 and agree
 assert min(kl(params, eight, islands) for params in narrow) > 0.6
 
-# %%
+# %% alt="Left two islands, in the middle a flow that covers one of them, right the divergences of twenty runs by start. From random places without annealing all lie on the line ln 2." caption="One island lost costs $\\ln 2$, whatever the seed. The start and the annealing decide; the length of the flow and the optimizer are the same in all twenty runs."
 from functools import partial
 
 fig, ((one, two, right),) = panels(1, 3, size=2.8)
@@ -439,11 +423,7 @@ right.axhline(np.log(2), color=TARGET, ls="--", lw=1)
 right.text(0.6, 0.71, r"$\ln 2$", color=TARGET)
 right.set_xticks(range(4), names, fontsize=8)
 right.set(ylabel="KL(q || p), nats", ylim=(-0.02, 0.8), title="five seeds each")
-alt = "Left two islands, in the middle a flow that covers one of them, right the divergences of \
-twenty runs by start. From random places without annealing all lie on the line ln 2."
-caption = "One island lost costs $\\ln 2$, whatever the seed. The start and the annealing \
-decide; the length of the flow and the optimiser are the same in all twenty runs."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # The spread over seeds is the warning when there is one: from the middle without annealing the five runs disagree. From random places there is none. All five report the same bound to within 0.02 nats, because the islands are equal, and yet they sit on different islands. Comparing bounds over seeds is therefore not enough; compare *draws*.
@@ -515,7 +495,7 @@ far = [(np.linalg.norm(z, axis=1) > 6).mean() for z in draws]
 print(f"beyond radius 6: the target {far[0]:.2f} of its mass, the flow below 0.02: {far[1] < 0.02}")
 assert abs(far[0] - 1 / 19) < 0.004 and far[1] < 0.02
 
-# %%
+# %% alt="Left, log densities along a ray: the flow leaves the target at about 7 and falls away. Right, effective sample size over n for four seeds: falling for the flow, level for the mixture." caption="Left: the flow is right where it has draws. Right: with more draws its effective sample size gets worse, one far draw at a time; the defensive mixture (dotted) stays level."
 r, fig = np.linspace(0, 12, 200), plt.figure(figsize=(8.4, 3.3), layout="constrained")
 left, right = fig.subplots(1, 2)
 ray = np.stack([r, 0 * r], axis=1)
@@ -528,11 +508,7 @@ for name, kind, style, color in (("flow", flow, "-", FLOW), ("mixture", mixture,
     lines[0].set_label(name)
 right.set(xlabel="draws n", ylabel="effective sample size / n", ylim=(0, 1.05))
 right.legend(frameon=False, loc="lower left")
-alt = "Left, log densities along a ray: the flow leaves the target at about 7 and falls away. \
-Right, effective sample size over n for four seeds: falling for the flow, level for the mixture."
-caption = "Left: the flow is right where it has draws. Right: with more draws its effective \
-sample size gets worse, one far draw at a time; the defensive mixture (dotted) stays level."
-show(fig, alt=alt, caption=caption)
+show(fig)
 
 # %% [markdown]
 # - **Symptom:** none in the bound, since $q$ has next to no draws where it is wrong. One radius-6 event in nineteen is missing from $q$, or nearly.
@@ -557,10 +533,10 @@ assert best[2] > 0.5 > 0.4 > best[8] > 0.1 > max(gaps[16]) and np.ptp(gaps[8]) >
 
 # %% [markdown]
 # - **Symptom:** a gap that no seed closes and more steps do not move.
-# - **Test:** vary one thing at a time, and compare the *best* of several seeds. What differs between seeds is optimisation: at K = 8 the three runs lie more than 0.1 nats apart, with nothing changed but the start. What the best seed cannot reach, and a longer flow can, is capacity.
+# - **Test:** vary one thing at a time, and compare the *best* of several seeds. What differs between seeds is optimization: at K = 8 the three runs lie more than 0.1 nats apart, with nothing changed but the start. What the best seed cannot reach, and a longer flow can, is capacity.
 # - **Cure:** more layers, at linear cost, or a richer kind of layer. No theorem promises that planar layers in a fixed dimension will do; the paper claims universality for infinitesimal flows only.
 #
-# **Optimisation shows in the spread over seeds, capacity in the best of them: it yields to K, and to neither seeds nor steps.**
+# **Optimization shows in the spread over seeds, capacity in the best of them: it yields to K, and to neither seeds nor steps.**
 #
 # ## Exercises
 #
@@ -662,7 +638,7 @@ assert len(passed) == 11 and "no constraint" in passed
 #
 # ## What to remember
 #
-# - A falling loss and a right gradient say that the optimiser works. All thirteen mistakes have both.
+# - A falling loss and a right gradient say that the optimizer works. All thirteen mistakes have both.
 # - Log det against autodiff; round trip and mass; bound against a known evidence; simulated data against exact: four laws, thirteen mistakes.
 # - A bound above $\ln Z$ is a mistake, never a success.
 # - Ask the laws far from the identity, and plant mistakes to see them bite.

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--out", default="build/reproduce", metavar="DIR", help="raw results (build/reproduce)"
     )
-    made.add_argument("--epochs", type=int, default=80, metavar="N", help="of MNIST at most (80)")
+    made.add_argument("--epochs", type=int, default=833, metavar="N", help="of MNIST at most (833)")
     made.add_argument(
         "--partial", action="store_true", help="merge and draw what is there, run nothing"
     )

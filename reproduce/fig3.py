@@ -13,9 +13,10 @@ from statistics import median
 import numpy as np
 
 from nflib_min import Affine, Chain, Flow, Planar, Radial, StandardNormal, nice
-from nflib_min._validate import Array
+from nflib_min._arrays import Array
 from nflib_min.checks import grid, total_mass
 from nflib_min.objectives import FreeEnergy, kl_from_target, kl_to_target
+from nflib_min.planar import GAIN
 from nflib_min.targets import table_1, w1, w2, w3
 from nflib_min.training import cosine_decay, fit
 from reproduce.sweep import Task
@@ -106,7 +107,7 @@ def build(
     Flow(StandardNormal(2), Chain([Affine(2), Radial(2, length=4)]))
     """
     if flow == "planar":
-        layers = Planar(2, K, printed_constraint=constraint == "printed")
+        layers = Planar(2, K, gain=1.0 if constraint == "printed" else GAIN)
     elif constraint != "shifted" or start != "spread":
         raise ValueError(f"{flow}: expected constraint 'shifted' and start 'spread'")
     elif flow == "radial":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nflib_min._validate import Array
+from nflib_min._arrays import Array
 from reproduce.sweep import ROOT, write
 
 MD5 = {
@@ -117,14 +117,20 @@ def _original(name: str, path: Path) -> bytes:
 def binarise(grey: Array, rng: np.random.Generator) -> Array:
     """One draw x ~ Bernoulli(grey / 255) a pixel, bool, (n, 784) from (n, 28, 28).
 
-    An integer below 255, all alike, is less than grey with probability grey / 255 exactly.
+    A byte below 255, all alike, is less than grey with probability grey / 255 exactly; the bytes
+    that are 255 are drawn again.
 
     >>> binarise(np.array([[[0, 255]]], np.uint8), np.random.default_rng(0))
     array([[False,  True]])
 
     Source: Salakhutdinov & Murray (2008), whose fixed draw the paper uses; theirs is another one.
     """
-    return (rng.integers(255, size=grey.shape, dtype=np.uint8) < grey).reshape(len(grey), -1)
+    drawn = np.frombuffer(bytearray(rng.bytes(grey.size)), np.uint8)
+    again = np.flatnonzero(drawn == 255)
+    while again.size:
+        drawn[again] = np.frombuffer(rng.bytes(again.size), np.uint8)
+        again = again[drawn[again] == 255]
+    return (drawn < grey.ravel()).reshape(len(grey), -1)
 
 
 def subset(images: dict[str, Array]) -> dict[str, Array]:

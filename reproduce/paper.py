@@ -65,7 +65,7 @@ ERRATA = {
         "The KL against K below is a measurement, not a theorem.",
     ),
     "Table 1": (
-        "U2, U3 and U4 have no normaliser on the plane: the bound of figure 3 is unbounded, and "
+        "U2, U3 and U4 have no normalizer on the plane: the bound of figure 3 is unbounded, and "
         "its axis cannot be E[ln q + U].",
         "`targets.table_1` adds walls outside (-4, 4), which makes every KL absolute.",
     ),

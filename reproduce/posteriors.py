@@ -15,16 +15,17 @@ from nflib_min import (
     Affine,
     Chain,
     Flow,
-    LowerAffine,
     Planar,
     StandardNormal,
+    TriangularAffine,
     eight_schools,
     linear_regression,
     logistic_regression,
     neals_funnel,
     real_nvp,
 )
-from nflib_min._validate import Array, Params
+from nflib_min._arrays import Array, Params
+from nflib_min._trees import tree_leaves
 from nflib_min.bijections import Bijection
 from nflib_min.models import Model, eight_schools_effects, eight_schools_moments
 from nflib_min.objectives import (
@@ -36,7 +37,7 @@ from nflib_min.objectives import (
 )
 from nflib_min.posterior import Stage, fit_posterior
 from nflib_min.targets import Gaussian, Target
-from nflib_min.training import cosine_decay, fit, leaves
+from nflib_min.training import cosine_decay, fit
 from reproduce import sweep
 from reproduce.reference.nuts import LOGISTIC_PRIOR_SD, breast_cancer
 from reproduce.reference.nuts import read as reference
@@ -156,7 +157,7 @@ TRUTHS: dict[str, Callable[[], Truth]] = {
 }
 FAMILIES: dict[str, Callable[[int], Bijection]] = {
     "mean-field": Affine,
-    "full rank": LowerAffine,
+    "full rank": TriangularAffine,
     "planar, K = 8": lambda d: Planar(d, 8),
     "planar, K = 32": lambda d: Planar(d, 32),
     "RealNVP": lambda d: real_nvp(d, 4),
@@ -310,14 +311,14 @@ def compare(
     model, rng = truth.model, np.random.default_rng(seed)
     d, steps = model.dim, gradients // batch
     gaussian = fit_posterior(model, rng=rng, flow=Affine(d), steps=500, learning_rate=1e-3)
-    f = Chain([real_nvp(d, 4), LowerAffine(d)])
+    f = Chain([real_nvp(d, 4), TriangularAffine(d)])
     flow, params = Flow(StandardNormal(d), f), f.init(rng)
     params[1] = next(stage.params for stage in gaussian.stages if stage.name == "full rank")
     loss = FreeEnergy(flow, model, batch, path_gradient=path_gradient)
     run = fit(loss, params, steps, rng, learning_rate=cosine_decay(rate, steps), progress=False)
     if run.interrupted:
         raise KeyboardInterrupt
-    each = [leaves(loss.value_and_grad(run.params, rng, steps)[1]) for _ in range(50)]
+    each = [tree_leaves(loss.value_and_grad(run.params, rng, steps)[1]) for _ in range(50)]
     g = np.array([np.concatenate([part.ravel() for _, part in tree]) for tree in each])
     kl = examine(flow, run.params, truth, draws, seed)["kl"]
     return {"kl": kl, "noise": float(np.sqrt(g.var(axis=0, ddof=1).sum()))}

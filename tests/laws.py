@@ -17,16 +17,16 @@ from nflib_min import (
     Chain,
     Coupling,
     Inverse,
-    LowerAffine,
     Orthogonal,
     Permute,
     Planar,
     Radial,
+    TriangularAffine,
     nice,
     real_nvp,
 )
+from nflib_min._trees import tree_leaves, tree_unflatten
 from nflib_min.continuous import Leapfrog, ODEFlow
-from nflib_min.training import leaves, like
 
 # the same examples at every run, none remembered in a file, and no time asserted
 settings.register_profile(
@@ -51,11 +51,11 @@ def ripple(z):
 
 BIJECTIONS = {
     "Affine": lambda dim, length: Affine(dim),
-    "LowerAffine": lambda dim, length: LowerAffine(dim),
+    "TriangularAffine": lambda dim, length: TriangularAffine(dim),
     "Permute": lambda dim, length: Permute(permutation(dim)),
     "Orthogonal": lambda dim, length: orthogonal(dim),
     "Planar": lambda dim, length: Planar(dim, length),
-    "Planar, printed": lambda dim, length: Planar(dim, length, printed_constraint=True),
+    "Planar, printed": lambda dim, length: Planar(dim, length, gain=1.0),
     "Radial": lambda dim, length: Radial(dim, length),
     "Coupling, additive": lambda dim, length: Coupling(
         dim, min(length, 3), affine=False, hidden=(8,)
@@ -78,12 +78,12 @@ BIJECTIONS = {
         [Chain([Permute(permutation(dim)), orthogonal(dim)]), Chain([Planar(dim, length)])]
     ),
     "Inverse of Affine": lambda dim, length: Inverse(Affine(dim)),
-    "Inverse of LowerAffine": lambda dim, length: Inverse(LowerAffine(dim)),
+    "Inverse of TriangularAffine": lambda dim, length: Inverse(TriangularAffine(dim)),
     "Inverse of Planar": lambda dim, length: Inverse(Planar(dim, length)),
     "Inverse of Radial": lambda dim, length: Inverse(Radial(dim, length)),
     "Inverse of Coupling": lambda dim, length: Inverse(Coupling(dim, 2, hidden=(4,))),
     "Inverse of Chain": lambda dim, length: Inverse(
-        Chain([LowerAffine(dim), Planar(dim, length), Inverse(Radial(dim, 1))])
+        Chain([TriangularAffine(dim), Planar(dim, length), Inverse(Radial(dim, 1))])
     ),
 }
 
@@ -98,35 +98,35 @@ def params_for(bijection, rng, scale=0.5, rows=None, dtype=np.float64):
     """
     start = bijection.init(rng)
     arrays = []
-    for name, p in leaves(start):
+    for name, p in tree_leaves(start):
         size = min(scale, 5.0) if "log" in name else scale
         shape = p.shape if rows is None else (rows, *p.shape)
         arrays.append((p + size * rng.standard_normal(shape)).astype(dtype))
-    return like(start, iter(arrays))
+    return tree_unflatten(start, iter(arrays))
 
 
 def repeat_rows(params, rows):
     """The same parameters, one set per row."""
-    copies = (np.broadcast_to(p, (rows, *p.shape)).copy() for _, p in leaves(params))
-    return like(params, copies)
+    copies = (np.broadcast_to(p, (rows, *p.shape)).copy() for _, p in tree_leaves(params))
+    return tree_unflatten(params, copies)
 
 
 def row_of(params, i):
     """The set of row i as global parameters."""
-    return like(params, (p[i] for _, p in leaves(params)))
+    return tree_unflatten(params, (p[i] for _, p in tree_leaves(params)))
 
 
 def cast(params, dtype):
-    return like(params, (p.astype(dtype) for _, p in leaves(params)))
+    return tree_unflatten(params, (p.astype(dtype) for _, p in tree_leaves(params)))
 
 
 def copied(params):
-    return like(params, (p.copy() for _, p in leaves(params)))
+    return tree_unflatten(params, (p.copy() for _, p in tree_leaves(params)))
 
 
 def arrays_of(*trees):
     """Every array of nested parameters, gradients and results, in a fixed order."""
-    return [array for tree in trees for _, array in leaves(tree)]
+    return [array for tree in trees for _, array in tree_leaves(tree)]
 
 
 def points(bijection, rng, n, scale=1.0, dtype=np.float64):

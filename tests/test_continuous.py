@@ -9,9 +9,8 @@ from autograd import elementwise_grad
 from scipy.integrate import solve_ivp
 
 from nflib_min import Flow, Planar, StandardNormal, checks
-from nflib_min.continuous import (
-    Leapfrog,
-    ODEFlow,
+from nflib_min.continuous import Leapfrog, ODEFlow
+from nflib_min.diffusions import (
     fokker_planck,
     fokker_planck_rates,
     langevin,

@@ -1,4 +1,4 @@
-"""The fixed densities: normalised, sampled as they say, in either precision."""
+"""The fixed densities: normalized, sampled as they say, in either precision."""
 
 import numpy as np
 import pytest

@@ -71,7 +71,7 @@ BLIND = {
         "epsilon in the log",
     ),
     "mass": ("total_mass", lambda *_: 1.0, "sign of the log-det"),
-    "bound": ("evidence_gap", lambda *_: (0.0, 0.0), "z_0 for z_K"),
+    "bound": ("check_bound", lambda *_: (0.0, 0.0), "z_0 for z_K"),
     "finite Z": ("mass_growth", lambda *_: 0.0, "energy without a Z"),
     "new data": ("moment_gap", lambda *_: 0.0, "posterior for prior"),
 }

@@ -43,16 +43,12 @@ def line_figure():
 
 
 # -------------------------------------------------------------------------------------------- show
-def test_show_leaves_an_image_with_alt_text_and_a_caption(published):
+def test_show_leaves_one_image_and_closes_the_figure(published):
     plt.close("all")  # what other tests of this process left open
-    plotting.show(line_figure(), alt="A line that falls and rises.", caption="The flow's path.")
-    image, caption = published
+    plotting.show(line_figure())
+    (image,) = published
     assert Image.open(io.BytesIO(decoded(image["data"]["image/png"]))).format == "PNG"
-    assert image["metadata"]["image/png"]["alt"] == "A line that falls and rises."
-    assert image["metadata"]["image/png"]["caption"] == "The flow's path."
-    assert caption["data"]["text/markdown"] == "*Figure. The flow's path.*"
-    assert caption["data"]["text/plain"] == "*Figure. The flow's path.*"
-    assert plt.get_fignums() == []  # closed: no second, captionless, picture at the cell's end
+    assert plt.get_fignums() == []  # closed: no second picture at the cell's end
 
 
 def decoded(data):
@@ -61,8 +57,8 @@ def decoded(data):
 
 def test_the_bytes_of_a_figure_are_the_same_each_time(published):
     for _ in range(2):
-        plotting.show(line_figure(), alt="A line.", caption="A line.")
-    assert published[0]["data"]["image/png"] == published[2]["data"]["image/png"]
+        plotting.show(line_figure())
+    assert published[0]["data"]["image/png"] == published[1]["data"]["image/png"]
     image = Image.open(io.BytesIO(decoded(published[0]["data"]["image/png"])))
     assert "Software" not in image.info  # matplotlib's version would be there
     # more pixels than are shown, for sharp screens: a 2 x 1.5 inch figure is shown 200 wide
@@ -71,20 +67,38 @@ def test_the_bytes_of_a_figure_are_the_same_each_time(published):
     assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
 
 
-@pytest.mark.parametrize("name", ["alt", "caption"])
-@pytest.mark.parametrize("text", ["", "  \n"])
-def test_show_refuses_a_figure_without_words(published, name, text):
-    words = {"alt": "A line.", "caption": "A line."} | {name: text}
-    with pytest.raises(ValueError, match=rf"^{name}: expected a sentence about the figure, got"):
-        plotting.show(line_figure(), **words)
-    assert published == []
+def shown(published, draw):
+    """The picture that `show` made of a figure, on a light page and on a dark one."""
+    fig, ax = plt.subplots(figsize=(2, 2))
+    draw(ax)
+    plotting.show(fig)
+    data, ink = (published[-1][part]["image/png"] for part in ("data", "metadata"))
+    pngs = decoded(data), plotting.dark(decoded(data), ink["ink"])
+    return [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int) for png in pngs]
 
 
-def test_show_asks_for_both_by_name():
-    with pytest.raises(TypeError):
-        plotting.show(line_figure())
-    with pytest.raises(TypeError):
-        plotting.show(line_figure(), "alt", "caption")
+def test_on_a_dark_page_ground_and_text_change_places(published):
+    light, dark = shown(published, lambda ax: ax.set_title("title"))
+    assert light[0, 0].tolist() == [255, 255, 255] and dark[0, 0].tolist() == [28, 28, 29]
+    darkest = np.unravel_index(light.sum(axis=2).argmin(), light.shape[:2])
+    assert dark[darkest].min() > 200
+    assert contrast(dark[darkest] / 255, dark[0, 0] / 255) > 7
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_on_a_dark_page_a_role_keeps_its_hue(published, role):
+    light, dark = shown(published, lambda ax: ax.axvspan(0, 1, color=ROLES[role]))
+    middle = tuple(side // 2 for side in light.shape[:2])
+    away = np.array(to_rgb(ROLES[role])) - dark[middle] / 255
+    assert np.abs(away).max() < 0.2
+    assert contrast(dark[middle] / 255, to_rgb("#1c1c1d")) > 3
+
+
+def test_on_a_dark_page_a_density_map_stays_as_it_is(published):
+    light, dark = shown(published, lambda ax: plotting.density(ax, StandardNormal(2).log_prob))
+    middle = tuple(slice(side // 2 - 20, side // 2 + 20) for side in light.shape[:2])
+    assert np.array_equal(light[middle], dark[middle])
+    assert not np.array_equal(light[0, 0], dark[0, 0])
 
 
 # ----------------------------------------------------------------------------------------- colours

@@ -9,9 +9,9 @@ import pytest
 from nflib_min import (
     Affine,
     Flow,
-    LowerAffine,
     Planar,
     StandardNormal,
+    TriangularAffine,
     eight_schools,
     logistic_regression,
     neals_funnel,
@@ -66,7 +66,7 @@ def test_a_conjugate_posterior_is_exact():
     assert [stage.name for stage in q.stages] == ["Laplace", "mean-field", "full rank"]
     assert q.stages[-1].elbo == pytest.approx(model.log_normalizer, abs=1e-6)
     assert q.params["mean"] == pytest.approx(model.posterior.mean, abs=1e-5)
-    L = LowerAffine(2).matrix(q.params)
+    L = TriangularAffine(2).matrix(q.params)
     assert L @ L.T == pytest.approx(model.posterior.covariance, abs=1e-5)
 
 
@@ -196,7 +196,7 @@ def test_cauchy_tails_are_refused(dim):
 def test_a_density_without_a_normaliser_is_refused_by_name(log_density, dim):
     q = quick(log_density, dim, steps=100)
     assert q.verdict == REFUSED
-    assert any("cannot be normalised" in reason for reason in q.reasons)
+    assert any("cannot be normalized" in reason for reason in q.reasons)
 
 
 def test_a_slope_without_end_is_refused():
@@ -211,7 +211,7 @@ def test_proper_densities_are_not_called_improper():
         (two_modes(3.0), 2),
     ):
         reasons = quick(log_density, dim, steps=50).reasons
-        assert not any("normalised" in reason for reason in reasons)
+        assert not any("normalized" in reason for reason in reasons)
 
 
 def test_a_fit_that_needs_its_weights_says_so():

@@ -118,3 +118,19 @@ def test_softplus_in_both_tails():
 def test_sizes_are_positive_whole_numbers(dim, length, message):
     with pytest.raises(ValueError, match=message):
         Radial(dim, length)
+
+
+@pytest.mark.parametrize("dtype, log_alpha", [(np.float32, 85.0), (np.float64, 700.0)])
+def test_an_extreme_alpha_leaves_finite_numbers(dtype, log_alpha):
+    """Products with alpha would overflow; fractions of r + alpha do not. The layer is then flat."""
+    f = Radial(2, 1)
+    params = {"z_ref": np.zeros((1, 2)), "log_alpha": np.array([log_alpha]), "beta": np.ones(1)}
+    params = {name: value.astype(dtype) for name, value in params.items()}
+    z = np.random.default_rng(0).standard_normal((5, 2)).astype(dtype)
+    for way in (f.forward_and_log_det, f.forward_formula):
+        zK, log_det = way(params, z)
+        assert np.isfinite(zK).all()
+        # q = (r + s) / alpha and D = (2 r alpha + alpha s) / alpha^2, to rounding
+        r, s = np.linalg.norm(z, axis=1), float(softplus(1.0))
+        expected = np.log(r + s) + np.log(2 * r + s) - 2 * log_alpha
+        assert log_det == pytest.approx(expected, rel=1e-5)

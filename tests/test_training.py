@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, training
+from nflib_min._trees import tree_leaves
 from nflib_min.objectives import FreeEnergy, inverse_temperature
 from nflib_min.targets import Target, table_1
-from nflib_min.training import cosine_decay, fit, leaves
+from nflib_min.training import _State, cosine_decay, fit
 from tests.laws import arrays_of, cast, copied
 
 
@@ -137,7 +138,9 @@ def test_the_nesting_of_the_parameters_is_kept():
 
     params = {"a": [np.ones((2, 3)), {"b": np.ones(())}], "c": (np.ones(1),)}
     got = fit(loss, params, 5, rng()).params
-    assert [(n, a.shape) for n, a in leaves(got)] == [(n, a.shape) for n, a in leaves(params)]
+    assert [(n, a.shape) for n, a in tree_leaves(got)] == [
+        (n, a.shape) for n, a in tree_leaves(params)
+    ]
     assert isinstance(got["c"], tuple) and isinstance(got["a"], list)
 
 
@@ -158,26 +161,79 @@ def test_the_order_of_a_gradients_keys_does_not_matter():
 
 @pytest.mark.parametrize("steps", [9, 10, 95])
 def test_the_running_mean_is_the_textbooks(steps):
-    """Every tenth step: mean <- mean + max(1 - decay^10, 10 / t) (theta - mean), from the start."""
-    seen, decay = [], 0.97
+    """Every tenth step: mean <- mean + min(1, 10 / (share t)) (theta - mean), from the start."""
+    seen, share = [], 0.3
 
     def watched(params, rng, step):
         seen.append(getattr(params["x"], "_value", params["x"]).copy())
         return anp.sum((params["x"] - 3.0) ** 2) + anp.sum(params["x"] * rng.standard_normal(2))
 
-    done = fit(watched, {"x": np.zeros(2)}, steps, rng(), learning_rate=0.1, average=decay)
+    done = fit(watched, {"x": np.zeros(2)}, steps, rng(), learning_rate=0.1, average=share)
     after, mean = [*seen[1:], done.params["x"]], np.zeros(2)  # theta after steps 1, 2, ...
     for t in range(10, steps + 1, 10):
-        mean = mean + max(1 - decay**10, 10 / t) * (after[t - 1] - mean)
+        mean = mean + min(1, 10 / (share * t)) * (after[t - 1] - mean)
     assert done.mean_params["x"] == pytest.approx(mean, abs=1e-12)
     plain = fit(bowl, {"x": np.zeros(2)}, steps, rng(), learning_rate=0.1)
     assert plain.mean_params is None
     assert np.array_equal(plain.params["x"], done.params["x"])  # it only watches
 
 
+def test_a_mean_over_all_steps_is_the_plain_mean():
+    seen = []
+
+    def watched(params, rng, step):
+        seen.append(getattr(params["x"], "_value", params["x"]).copy())
+        return anp.sum((params["x"] - 3.0) ** 2)
+
+    done = fit(watched, {"x": np.zeros(2)}, 200, rng(), learning_rate=0.1, average=1.0)
+    every_tenth = [*seen[1:], done.params["x"]][9::10]
+    assert done.mean_params["x"] == pytest.approx(np.mean(every_tenth, axis=0), abs=1e-12)
+
+
+def test_moments_that_no_step_feels_are_set_to_0_before_they_are_subnormal():
+    """A gradient that is exactly 0 from step 1 on: m falls as 0.9^t, and ends at 0."""
+
+    class OnceOnly:
+        def value_and_grad(self, params, rng, step):
+            return 0.0, {"x": np.full(2, 1e-3 * (step == 0), np.float32)}
+
+    def trained(flush):
+        state = _State({"x": np.zeros(2, np.float32)})
+        if not flush:
+            state.flush = lambda: None
+        least = np.inf
+        for step in range(1500):
+            state.update(*OnceOnly().value_and_grad(None, None, step), 0.01, 10.0)
+            m = state.moments[0]
+            least = min(least, *m[m > 0], np.inf)
+        return state.flat, least
+
+    (flat, least), (plain, subnormal) = trained(True), trained(False)
+    tiny = np.finfo(np.float32).tiny
+    assert subnormal < tiny <= least
+    assert np.array_equal(flat, plain)
+
+
+def test_a_loss_may_write_its_gradient_where_it_belongs():
+    class Plain:
+        def value_and_grad(self, params, rng, step):
+            g = {name: 2 * (value - 3) for name, value in params.items()}
+            return float(sum((g[name] ** 2).sum() for name in g)) / 4, g
+
+    class InPlace(Plain):
+        def value_and_grad(self, params, rng, step, out=None):
+            value, g = super().value_and_grad(params, rng, step)
+            for name in g:
+                out[name][...] = g[name]
+            return value, out
+
+    params = {"a": np.zeros((2, 3)), "b": np.ones(4)}
+    same(*(fit(loss, params, 50, rng(), progress=False) for loss in (Plain(), InPlace())))
+
+
 def test_the_running_mean_forgets_the_noise_of_the_last_steps():
     def run(seed):
-        return fit(bowl, {"x": np.zeros(2)}, 3000, rng(seed), learning_rate=0.05, average=0.99)
+        return fit(bowl, {"x": np.zeros(2)}, 3000, rng(seed), learning_rate=0.05, average=0.1)
 
     runs = [run(seed) for seed in range(8)]
     last = np.std([done.params["x"] for done in runs])
@@ -192,8 +248,10 @@ def test_a_checkpoint_with_a_running_mean_is_told_from_one_without(tmp_path):
     fit(bowl, start, 5, rng(), checkpoint=two)
     with pytest.raises(ValueError, match="with a running mean, got one without"):
         fit(bowl, start, 6, rng(), average=0.9, checkpoint=two)
-    with pytest.raises(ValueError, match=r"average: expected a decay in \(0, 1\), got 1"):
-        fit(bowl, start, 6, rng(), average=1)
+    with pytest.raises(
+        ValueError, match=r"average: expected a share of the steps, in \(0, 1\], got 2"
+    ):
+        fit(bowl, start, 6, rng(), average=2)
 
 
 def test_float32_stays_float32(tmp_path):

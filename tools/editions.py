@@ -1,7 +1,8 @@
 """A notebook in another language: the same code and formulas, and the outputs of the English one.
 
-notebooks/ko/NN_topic.md is the Korean text of notebooks/NN_topic.md. Only the English notebook is
-executed. The header key `translation: {of: DIGEST}` names the English text that was translated.
+notebooks/ko/NN_topic.md is the Korean text of notebooks/NN_topic.md: captions, alt texts and words
+inside formulas are Korean too. Only the English notebook is executed. The header key `translation:
+{of: DIGEST}` names the English text that was translated.
 """
 
 import hashlib
@@ -29,11 +30,18 @@ def is_stale(english, translated) -> bool:
     return translated.metadata.get("translation", {}).get("of") != digest(english)
 
 
+WORDS = re.compile(r"\\(text|mathrm|textrm)\{[^{}]*\}")
+HANGUL = re.compile(r"[\uac00-\ud7a3]")
+DESCRIPTIONS = ("alt", "caption")
+
+
 def parts(text: str) -> Counter:
     """What no translation changes: code, formulas, link targets, anchors, heading levels."""
     found = Counter()
     for match in PARTS.finditer(text):
         value = " ".join(match[match.lastgroup].split())
+        if match.lastgroup == "formula":
+            value = WORDS.sub(r"\\\1{}", value)
         if match.lastgroup == "link" and value.startswith("../../"):
             value = value.removeprefix("../")  # an edition lies one folder deeper
         found[match.lastgroup, value] += 1
@@ -54,12 +62,28 @@ def faults(english, translated) -> list[str]:
         ]
     found = []
     for i, (a, b) in enumerate(zip(english.cells, translated.cells, strict=True)):
-        if a.cell_type == "code" and (a.source, a.metadata) != (b.source, b.metadata):
-            found.append(f"cell {i}: the code differs")
+        if a.cell_type == "code":
+            found += [f"cell {i}: {fault}" for fault in code_faults(a, b)]
         elif a.cell_type == "markdown":
             for sign, rest in (
                 ("lacks", parts(a.source) - parts(b.source)),
                 ("adds", parts(b.source) - parts(a.source)),
             ):
                 found += [f"cell {i}: {sign} the {kind} {value}" for kind, value in sorted(rest)]
+    return found
+
+
+def code_faults(a, b) -> list[str]:
+    """The code is the same byte for byte; alt text and caption are there, in Hangul, with the
+    same formulas."""
+    rest = [{k: v for k, v in c.metadata.items() if k not in DESCRIPTIONS} for c in (a, b)]
+    found = ["the code differs"] if (a.source, rest[0]) != (b.source, rest[1]) else []
+    for name in DESCRIPTIONS:
+        english, text = a.metadata.get(name), b.metadata.get(name)
+        if (english is None) != (text is None):
+            found.append(f"{name}: expected in both editions or in none")
+        elif text is not None and not HANGUL.search(text):
+            found.append(f"{name}: expected Korean, got {text!r}")
+        elif text is not None and parts(english) != parts(text):
+            found.append(f"{name}: its formulas are not those of the original")
     return found

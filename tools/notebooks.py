@@ -155,18 +155,34 @@ def run(folder: Path = FOLDER, target: Path = PAGES, cell_seconds: int = CELL_SE
         return 1
     print(f"Executing {len(chosen)} notebooks, two at a time ...", flush=True)
     pages.copy_assets(target)
-    results = []
-    for result in execute_all(chosen, cell_seconds):
-        results.append(result)
-        if not result.error:
-            page = pages.page(result.notebook, result.source.stem, [s.stem for s in chosen])
-            pairs.write(target / f"{result.source.stem}.html", page)
-    pairs.write(target / "index.html", pages.index(results, target))
+    results = list(execute_all(chosen, cell_seconds))
+    for edition in ("en", "ko"):
+        write_pages(results, target if edition == "en" else target / edition, edition)
     failed = [result.source.stem for result in results if result.error]
     if failed:
         print(f"\nFailed: {', '.join(failed)}. Their last good pages, if any, are untouched.")
     print(f"\nOpen {(target / 'index.html').as_uri()}")
     return 1 if failed else 0
+
+
+def write_pages(results: list[Result], target: Path, edition: str) -> None:
+    """The pages of one edition and its front page; a failed notebook keeps its last good page."""
+    entries = []
+    for result in results:
+        source = result.source
+        if edition != "en":
+            source = source.parent / edition / source.name
+            if not source.exists():
+                continue
+        outputs = None if result.error else result.notebook
+        notebook = pairs.described(pairs.read(source), outputs)
+        linked = not result.error or (target / f"{source.stem}.html").exists()
+        entries.append(pages.Entry(source.stem, notebook, result.error, linked))
+    for entry in entries:
+        if not entry.error:
+            page = pages.page(entry.notebook, entry.name, entries)
+            pairs.write(target / f"{entry.name}.html", page)
+    pairs.write(target / "index.html", pages.index(entries, edition))
 
 
 def violations(folder: Path = FOLDER) -> list[str]:

@@ -1,9 +1,12 @@
 """The forms of one notebook: NN_topic.md is the source, .py and executed .ipynb follow from it.
 
 A translation has two forms: ko/NN_topic.md, and .ipynb with the outputs of the English notebook.
+Alt text and caption of a figure stand on its cell's fence, in the language of the edition; in the
+.ipynb they are put on the picture and below it, with the figure's number.
 """
 
 import base64
+import copy
 import os
 import tempfile
 from pathlib import Path
@@ -15,6 +18,7 @@ from tools import editions
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 HERO = "03_flow_composition"  # README.md opens with its first figure, hero.png
+FIGURE = {"en": "Figure", "ko": "그림"}
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
@@ -52,10 +56,47 @@ def load(path: Path) -> nbformat.NotebookNode:
 
 def as_ipynb(notebook, outputs_of=None) -> str:
     """The notebook as a file, with the outputs of an executed one that has the same code cells."""
+    return nbformat.writes(described(notebook, outputs_of)) + "\n"
+
+
+def described(notebook, outputs_of=None):
+    """A copy with the outputs of an executed notebook, its figures described, its cells folded."""
+    notebook = copy.deepcopy(notebook)
     if outputs_of is not None:
         for cell, done in zip(code_cells(notebook), code_cells(outputs_of), strict=True):
-            cell.outputs, cell.execution_count = done.outputs, done.execution_count
-    return nbformat.writes(notebook) + "\n"
+            cell.outputs = copy.deepcopy(done.outputs)
+            cell.execution_count = done.execution_count
+    describe_figures(notebook)
+    for cell in code_cells(notebook):
+        if {"hide-input", "hide-cell"} & set(cell.metadata.get("tags", [])):
+            cell.metadata["jupyter"] = {"source_hidden": True}  # JupyterLab collapses it
+    return notebook
+
+
+def describe_figures(notebook) -> None:
+    """Put alt text on each figure, and its numbered caption below it, from the cells' metadata."""
+    word, number = FIGURE[notebook.metadata.get("post", {}).get("lang", "en")], 0
+    for cell in code_cells(notebook):
+        outputs = []
+        for output in without_captions(cell.outputs):
+            outputs.append(output)
+            if "image/png" in output.get("data", {}) and "caption" in cell.metadata:
+                number += 1
+                output.metadata.setdefault("image/png", {})["alt"] = cell.metadata["alt"]
+                text = f"*{word} {number}. {cell.metadata['caption']}*"
+                outputs.append(
+                    nbformat.v4.new_output(
+                        "display_data",
+                        {"text/markdown": text, "text/plain": text},
+                        metadata={"caption": True},
+                    )
+                )
+        cell.outputs = outputs
+
+
+def without_captions(outputs: list) -> list:
+    """The outputs of the code itself: a caption comes from the fence, and no kernel prints it."""
+    return [output for output in outputs if not output.get("metadata", {}).get("caption")]
 
 
 def code_cells(notebook) -> list:

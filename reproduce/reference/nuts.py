@@ -10,7 +10,7 @@ NumPyro has an environment of its own; the stored results need neither. From the
 
 Each model is written once more here, in NumPyro's own language; its log density must agree with
 that of nflib_min.models before a draw is made. One JSON file a model says the means, standard
-deviations, covariance and quantiles of z, R-hat and effective sample sizes (ArviZ: rank-normalised,
+deviations, covariance and quantiles of z, R-hat and effective sample sizes (ArviZ: rank-normalized,
 Vehtari et al. 2021), divergences, gradients and seconds, ln Z, seed, versions and date.
 
 ln Z by importance sampling from a Student t with the mean and covariance of the draws:

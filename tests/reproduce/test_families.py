@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nflib_min import Flow, LowerAffine, StandardNormal, eight_schools
+from nflib_min import Flow, StandardNormal, TriangularAffine, eight_schools
 from nflib_min.targets import Gaussian
 from reproduce import posteriors, sweep
 from reproduce.posteriors import FAMILIES, RESULTS, TRUTHS, Truth, exact, examine
@@ -16,7 +16,7 @@ def gaussian():
     model, L = Gaussian(np.array([1.0, -2.0]), covariance), np.linalg.cholesky(covariance)
     model.covariance, model.sd = covariance, np.sqrt(np.diag(covariance))
     params = {"mean": model.mean, "log_diag": np.log(np.diag(L)), "lower": np.tril(L, -1)}
-    return exact(model, (0, 1)), Flow(StandardNormal(2), LowerAffine(2)), params
+    return exact(model, (0, 1)), Flow(StandardNormal(2), TriangularAffine(2)), params
 
 
 @pytest.mark.parametrize("name", [name for name in TRUTHS if "logistic" not in name])

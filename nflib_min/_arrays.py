@@ -1,15 +1,17 @@
 """What every public function asks of its arguments: each error says what was expected and got."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from autograd.tracer import getval, isbox
 
 Array = np.ndarray
-Params = dict | list | tuple
+Params = Any  # nested dicts, lists and tuples of arrays
 
 
-def untraced(x: object) -> object:
+def untraced(x: Any) -> Any:
     """The plain array under any depth of autograd boxes."""
     while isbox(x):
         x = getval(x)
@@ -30,6 +32,12 @@ def check_dim(dim: int, name: str = "dim", least: int = 1) -> int:
     if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool) or dim < least:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {dim!r}")
     return int(dim)
+
+
+def check_rng(rng: object) -> None:
+    """ValueError unless rng is a numpy.random.Generator, or draws normal numbers like one."""
+    if not hasattr(rng, "standard_normal") or isinstance(rng, np.random.RandomState):
+        raise ValueError(f"rng: expected a numpy.random.Generator, got {describe(rng)}")
 
 
 def all_finite(x: object) -> bool:
@@ -81,15 +89,16 @@ def check_orthogonal(matrix: object, name: str) -> Array:
     return Q
 
 
-def describe(value: object) -> str:
+def describe(value: Any) -> str:
     """A shape if there is one, else the type: what an error calls 'got'."""
     return f"shape {value.shape}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
-def check_params(owner: object, params: object, shapes: dict[str, tuple], n: int) -> bool:
-    """True if every leaf has a row axis (amortised), False if none has; ValueError otherwise.
+def check_params(owner: object, params: object, shapes: Mapping[str, tuple], n: int) -> bool:
+    """True if every leaf has a row axis (amortized), False if none has; ValueError otherwise.
 
-    A leaf is either global, with the shape given in `shapes`, or one set per row, with (n,) before.
+    A leaf is a finite floating array, either global, with the shape given in `shapes`, or one set
+    per row, with (n,) before.
     """
     plain = untraced(params)
     if not isinstance(plain, dict) or plain.keys() != shapes.keys():
@@ -98,9 +107,12 @@ def check_params(owner: object, params: object, shapes: dict[str, tuple], n: int
     per_row = 0
     for position, (name, shape) in enumerate(shapes.items()):
         value = untraced(plain[name])
-        got = np.shape(value)
-        per_row += got != shape
-        if (got != shape and got != (n, *shape)) or per_row not in (0, position + 1):
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+            got = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else describe(value)
+            raise ValueError(f"params[{name!r}] of {owner}: expected a floating array, got {got}")
+        got_shape = value.shape
+        per_row += got_shape != shape
+        if (got_shape not in (shape, (n, *shape))) or per_row not in (0, position + 1):
             raise ValueError(
                 f"params[{name!r}] of {owner}: expected shape {shape}, or {(n, *shape)} in every "
                 f"leaf for one set of parameters per row, got {describe(value)}"
