@@ -127,6 +127,16 @@ export function tabulate(f, reach, n) {
   return out;
 }
 
+/** n pairs of normal draws by mulberry32 and Box-Muller: the same at every visit. */
+export function normals(n, seed = 1) {
+  const uniform = () => {
+    let t = seed += 0x6D2B79F5;
+    t = Math.imul(t ^ t >>> 15, t | 1); t ^= t + Math.imul(t ^ t >>> 7, t | 61);
+    return ((t ^ t >>> 14) >>> 0) / 4294967296;
+  };
+  return Array.from({length: n}, () => { const r = Math.sqrt(-2 * Math.log(1 - uniform())), a = 2 * Math.PI * uniform(); return [r * Math.cos(a), r * Math.sin(a)]; });
+}
+
 // ---- a mesh over the base, carried along: where each corner went, q there, det
 export class Mesh {
   constructor(cells, extent) {

@@ -1,6 +1,6 @@
 // The planar lab: bend the plane by hand. Left z before the layer in hand, right the image of all layers.
 import {Mesh, forward, planar, point, radial} from './maths.js';
-import {Stage} from './stage.js';
+import {Stage, fix} from './stage.js';
 
 const WORDS = {
   en: {title: 'Planar lab.', how: 'Pull the arrow u, turn w, slide the line with b. Then switch the constraint off and push u against w until the sheet folds.',
@@ -24,12 +24,12 @@ export function render(context) {
   const reset = () => { layers = start(); [K, k, keep, heat, z] = [s.options.layers ?? 1, 1, true, false, [-1.4, 0.9]]; layers[0].kind = s.options.kind ?? 'planar'; };
   reset();
   const left = s.panel({head: ''}), right = s.panel({head: ''}), layer = () => layers[k - 1];
-  const size = w => w[0] * w[0] + w[1] * w[1], tell = p => p.map(v => v.toFixed(2)).join(', ');
+  const size = w => w[0] * w[0] + w[1] * w[1], tell = p => p.map(v => fix(v)).join(', ');
   const foot = () => { const {w, b} = layer(), q = size(w); return [-b * w[0] / q, -b * w[1] / q]; };
   const short = (v, limit) => { const r = Math.hypot(...v); return r > limit ? v.map(x => x * limit / r) : v; };
   const only = kind => ({shown: () => layer().kind === kind});
   const ring = (p, i) => Math.abs(p[i] - layer().z[i]);
-  left.handle({...only('planar'), name: say.b, letter: 'b', role: 'base', get: foot, text: () => layer().b.toFixed(2),
+  left.handle({...only('planar'), name: say.b, letter: 'b', role: 'base', get: foot, text: () => fix(layer().b),
     set: p => { layer().b = -(p[0] * layer().w[0] + p[1] * layer().w[1]); }});
   left.handle({...only('planar'), name: say.w, letter: 'w', role: 'jac', text: () => tell(layer().w), get: () => foot().map((v, i) => v + layer().w[i]),
     set: p => {  // the line turns about its foot, so that b follows w
@@ -39,9 +39,9 @@ export function render(context) {
   left.handle({...only('planar'), name: say.u, letter: 'u', role: 'flow', text: () => tell(layer().u), get: () => foot().map((v, i) => v + layer().u[i]),
     set: p => { const f = foot(); layer().u = short([p[0] - f[0], p[1] - f[1]], 3.5); }});
   left.handle({...only('radial'), name: say.centre, role: 'base', get: () => layer().z, set: p => { layer().z = p; }});
-  left.handle({...only('radial'), name: say.alpha, letter: 'α', role: 'jac', text: () => layer().alpha.toFixed(2), get: () => [layer().z[0] + layer().alpha, layer().z[1]],
+  left.handle({...only('radial'), name: say.alpha, letter: 'α', role: 'jac', text: () => fix(layer().alpha), get: () => [layer().z[0] + layer().alpha, layer().z[1]],
     set: p => { layer().alpha = Math.max(0.2, ring(p, 0)); hold(); }});
-  left.handle({...only('radial'), name: say.beta, letter: 'β', role: 'flow', text: () => (layer().s - layer().alpha).toFixed(2), get: () => [layer().z[0], layer().z[1] + (layer().alpha + layer().s) / 2],
+  left.handle({...only('radial'), name: say.beta, letter: 'β', role: 'flow', text: () => fix(layer().s - layer().alpha), get: () => [layer().z[0], layer().z[1] + (layer().alpha + layer().s) / 2],
     set: p => { layer().s = 2 * (p[1] - layer().z[1]) - layer().alpha; hold(); }});
   left.handle({name: say.z, letter: 'z', role: 'target', small: true, get: () => z, set: p => { z = p; }});
   const hold = () => layers.forEach(l => { if (keep) l.s = Math.max(l.s, 0.05); });
@@ -108,9 +108,9 @@ export function render(context) {
     right.dot(p, colours.target, 7);
     const least = K === 1 && kind === 'planar' ? Math.min(1, 1 + c) : masses.least;
     s.box.querySelector('dt').textContent = kind === 'planar' ? 'c = w·u' : 'β / α';
-    write('c', c.toFixed(2), c < -1); write('least', least.toFixed(2), least < 0); write('mass', masses.total.toFixed(2));
-    write('turned', masses.turned.toFixed(2), masses.turned > 0.005); write('here', p[2].toFixed(2));
-    const words = `${kind === 'planar' ? 'c' : 'β / α'} ${c.toFixed(2)}, ${say.least} ${least.toFixed(2)}, ${say.mass} ${masses.total.toFixed(2)}, ${say.turned} ${masses.turned.toFixed(2)}`;
+    write('c', fix(c), c < -1); write('least', fix(least), least < 0); write('mass', fix(masses.total));
+    write('turned', fix(masses.turned), masses.turned > 0.005); write('here', fix(p[2]));
+    const words = `${kind === 'planar' ? 'c' : 'β / α'} ${fix(c)}, ${say.least} ${fix(least)}, ${say.mass} ${fix(masses.total)}, ${say.turned} ${fix(masses.turned)}`;
     left.label(left.head.textContent); right.label(`${right.head.textContent}: ${words}`); s.speak(words);
   }
   return s.start();
