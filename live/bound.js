@@ -3,10 +3,10 @@ import {gaussian, normals, tabulate, targets} from './maths.js';
 import {Stage, el, fix} from './stage.js';
 
 const WORDS = {
-  en: {title: 'Hold the bound.', how: 'Move and stretch q. The two pieces of the bar trade nats, and their sum never moves.', plane: 'target (orange) and q (green)', bar: 'nats', log_w: 'ln w of 4,096 draws of q',
+  en: {title: 'Hold the bound.', how: 'Move and stretch q. The two pieces of the bar trade nats, and their sum never moves.', plane: 'target (orange) and q (green)', bar: 'nats', log_w: 'ln w of 4,096 draws',
     target: 'target', clock: 'clock', U1: 'two moons', tilt: 'q may tilt', k: 'draws k in L_k', reverse: 'best for KL(q‖p)', forward: 'best for KL(p‖q)',
     mean: 'centre of q', first: 'first radius and tilt of q', second: 'second radius of q', sum: 'ELBO + KL'},
-  ko: {title: '하한 붙잡기.', how: 'q를 옮기고 늘려 본다. 막대의 두 조각은 내트를 주고받지만 그 합은 움직이지 않는다.', plane: '목표(주황)와 q(초록)', bar: '내트', log_w: 'q에서 뽑은 표본 4,096개의 ln w',
+  ko: {title: '하한 붙잡기.', how: 'q를 옮기고 늘려 본다. 막대의 두 조각은 내트를 주고받지만 그 합은 움직이지 않는다.', plane: '목표(주황)와 q(초록)', bar: '내트', log_w: '표본 4,096개의 ln w',
     target: '목표', clock: '시계', U1: '두 초승달', tilt: 'q를 기울일 수 있음', k: 'L_k의 표본 수 k', reverse: 'KL(q‖p)의 최적', forward: 'KL(p‖q)의 최적',
     mean: 'q의 중심', first: 'q의 첫째 반지름과 기울기', second: 'q의 둘째 반지름', sum: 'ELBO + KL'},
 };

@@ -8,7 +8,7 @@ const CSS = `
  --soft:#b0b3b8;--paper:#1c1c1d;--line:#3b3d41;--wash:#27282a;color-scheme:dark}
 .how{margin:0 0 10px;max-width:62em}.how b{margin-right:.5em}
 .panes{display:grid;grid-template-columns:var(--split,1fr 1fr);gap:14px}.pane{min-width:0;display:flex;flex-direction:column;gap:2px}
-@container (max-width:560px){.pair{display:grid;grid-template-columns:1fr 1fr;gap:14px}}.head{font-size:.9em;color:var(--soft);min-height:1.45em}.panel{position:relative;width:100%;border-radius:6px;touch-action:pan-y pinch-zoom}
+@container (max-width:560px){.pair{display:grid;grid-template-columns:1fr 1fr;gap:14px}.pair .panel{aspect-ratio:.95!important}}.head{font-size:.9em;color:var(--soft);min-height:1.45em}.panel{position:relative;width:100%;border-radius:6px;touch-action:pan-y pinch-zoom}
 @container (max-width:560px){.panes{grid-template-columns:1fr}.panel.square{width:min(100%,46vh);margin:0 auto}.pane>.head{text-align:center}}
 canvas{position:absolute;inset:0;width:100%;height:100%;border-radius:6px}
 .handle{position:absolute;width:44px;height:44px;margin:-22px 0 0 -22px;border-radius:50%;cursor:grab;touch-action:none;
