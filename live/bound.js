@@ -5,10 +5,10 @@ import {Stage, el, fix} from './stage.js';
 const WORDS = {
   en: {title: 'Hold the bound.', how: 'Move and stretch q. The two pieces of the bar trade nats, and their sum never moves.', plane: 'target (orange) and q (green)', bar: 'nats', log_w: 'ln w of 4,096 draws',
     target: 'target', clock: 'clock', U1: 'two moons', tilt: 'q may tilt', k: 'draws k in L_k', reverse: 'best for KL(q‖p)', forward: 'best for KL(p‖q)',
-    mean: 'centre of q', first: 'first radius and tilt of q', second: 'second radius of q', sum: 'ELBO + KL'},
+    mean: 'centre of q', first: 'first radius and tilt of q', second: 'second radius of q', sum: 'ELBO + KL', L: 'L_k by the draws'},
   ko: {title: '하한 붙잡기.', how: 'q를 옮기고 늘려 본다. 막대의 두 조각은 내트를 주고받지만 그 합은 움직이지 않는다.', plane: '목표(주황)와 q(초록)', bar: '내트', log_w: '표본 4,096개의 ln w',
     target: '목표', clock: '시계', U1: '두 초승달', tilt: 'q를 기울일 수 있음', k: 'L_k의 표본 수 k', reverse: 'KL(q‖p)의 최적', forward: 'KL(p‖q)의 최적',
-    mean: 'q의 중심', first: 'q의 첫째 반지름과 기울기', second: 'q의 둘째 반지름', sum: 'ELBO + KL'},
+    mean: 'q의 중심', first: 'q의 첫째 반지름과 기울기', second: 'q의 둘째 반지름', sum: 'ELBO + KL', L: '표본으로 잰 L_k'},
 };
 export const REACH = 8, POINTS = 160, CELL = (2 * REACH / POINTS) ** 2;
 /** Both divergences by the midpoint rule on the library's grid; log_p holds ln p~ at its points. */
@@ -55,7 +55,7 @@ export function render(context) {
   s.check(row, say.tilt, () => tilted, on => { tilted = on; if (!on) q.tilt = 0; });
   s.range(row, {name: say.k, min: 0, max: 8, get: () => power, set: v => { power = v; }, show: v => String(2 ** v)});
   if (s.data[name]) { s.button(row, say.reverse, best('reverse')); s.button(row, say.forward, best('forward')); }
-  const write = s.readouts({elbo: 'ELBO', kl: 'KL(q‖p)', sum: say.sum, forward: 'KL(p‖q)', L: 'L_k'});
+  const write = s.readouts({elbo: 'ELBO', kl: 'KL(q‖p)', sum: say.sum, forward: 'KL(p‖q)', L: say.L});
 
   function draw() {
     const {log, logZ} = targets[name], {colours} = s;
@@ -73,8 +73,8 @@ export function render(context) {
     block(low, down, colours.flow, {fill: true}); block(down, logZ, colours.target, {fill: true, alpha: 0.22}); block(down, logZ, colours.target, {width: 1});
     bar.path([[0, logZ], [1, logZ]], colours.target, {width: 2, dash: [6, 4]});
     bar.text(`ln Z = ${fix(logZ)}`, 0.4, logZ + 0.2, colours.target);
-    if (power) { bar.path([[0.02, bound], [0.39, bound]], colours.base, {width: 3}); bar.text(`L${k === 1 ? '' : k} ${fix(bound)}`, 0.42, bound - 0.15, colours.base); }
-    else bar.text(`KL ${fix(kl)}`, 0.4, (down + logZ) / 2 - 0.15);
+    if (power) { bar.path([[0.02, bound], [0.39, bound]], colours.base, {width: 3}); bar.text(`L${k === 1 ? '' : k} ${fix(bound)}`, 0.42, Math.min(bound - 0.15, logZ - 0.5), colours.base); }
+    else if (logZ - down > 0.5) bar.text(`KL ${fix(kl)}`, 0.4, (down + logZ) / 2 - 0.15);
     bar.text(elbo > low ? `ELBO ${fix(elbo)}` : `↓ ELBO ${fix(elbo)}`, 0.4, Math.max(down - 0.7, low + 0.3), colours.flow);
     // the weights, on a window that ends above ln Z
     const right = logZ + 4, left = right - 14, bins = new Float64Array(56);

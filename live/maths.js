@@ -179,7 +179,7 @@ export class Mesh {
         for (const t of [[a, ab, ca], [ab, b, bc], [ca, bc, c], [bc, ca, ab]]) add(...t, base / 4, left - 1);
         return;
       }
-      total += q * (uneven > 0.4 ? base : area / Math.abs(det));
+      total += q * (uneven > 0.2 ? base : area / Math.abs(det));
       if (det < 0) turned += q * base;
       least = Math.min(least, low);
     };

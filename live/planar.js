@@ -18,6 +18,17 @@ const start = () => [[[1.9, 1.1], [1.7, -0.5], 0], [[-1, 0.9], [0.3, 1.6], 0.5],
 export const make = (layer, keep) => layer.kind === 'planar' ? planar(layer, keep) : radial(layer);
 const TRACK = Array.from({length: 81}, (_, i) => -4 + i / 10);
 
+/** The masses, cut ever finer until the total stands still; while a hand moves there is no time for that. */
+export function settle(mesh, flow, rests, patience = 150) {
+  const end = performance.now() + patience;
+  let depth = rests ? 2 : 0, masses = mesh.masses(flow, depth), sure = flow.length < 3;
+  while (rests && !sure && depth < 6 && performance.now() < end) {
+    const finer = mesh.masses(flow, ++depth);
+    sure = Math.abs(finer.total - masses.total) < 0.003; masses = finer;
+  }
+  return {masses, sure};
+}
+
 export function render(context) {
   const s = new Stage(context, WORDS, draw), {say} = s;
   let layers, K, k, keep, heat, z;
@@ -43,7 +54,7 @@ export function render(context) {
     set: p => { layer().alpha = Math.max(0.2, ring(p, 0)); hold(); }});
   left.handle({...only('radial'), name: say.beta, letter: 'β', role: 'flow', text: () => fix(layer().s - layer().alpha), get: () => [layer().z[0], layer().z[1] + (layer().alpha + layer().s) / 2],
     set: p => { layer().s = 2 * (p[1] - layer().z[1]) - layer().alpha; hold(); }});
-  left.handle({name: say.z, letter: 'z', role: 'target', small: true, get: () => z, set: p => { z = p; }});
+  left.handle({name: say.z, letter: 'z', role: 'ink', small: true, get: () => z, set: p => { z = p; }});
   const hold = () => layers.forEach(l => { if (keep) l.s = Math.max(l.s, 0.05); });
   const row = s.row();
   s.choice(row, say.kind, {planar: say.planar, radial: say.radial}, () => layer().kind, kind => { layer().kind = kind; });
@@ -81,7 +92,7 @@ export function render(context) {
       left.field(value, n, 0.8, s.ramp('jac'), mark, s.ramp('soft')); grid(left, []);
     } else show(left, meshPair[0], flow.slice(0, k - 1), 'base');
     show(right, meshPair[1], flow, 'flow');
-    const masses = meshPair[1].masses(flow, s.rests ? 3 : 1);
+    const {masses, sure} = settle(meshPair[1], flow, s.rests);
     const circle = (r, colour, style) => left.path(Array.from({length: 73}, (_, i) => [centre[0] + r * Math.cos(i * Math.PI / 36), centre[1] + r * Math.sin(i * Math.PI / 36)]), colour, style);
     const c = kind === 'planar' ? mine.c : scale / alpha - 1;
     if (kind === 'planar') {
@@ -105,10 +116,10 @@ export function render(context) {
     }
     const p = point(...z);
     flow.slice(k - 1).forEach(f => f.step(p));
-    right.dot(p, colours.target, 7);
+    right.dot(p, colours.ink, 7);
     const least = K === 1 && kind === 'planar' ? Math.min(1, 1 + c) : masses.least;
     s.box.querySelector('dt').textContent = kind === 'planar' ? 'c = w·u' : 'β / α';
-    write('c', fix(c), c < -1); write('least', fix(least), least < 0); write('mass', fix(masses.total));
+    write('c', fix(c), c < -1); write('least', fix(least), least < 0); write('mass', sure ? fix(masses.total) : '…');
     write('turned', fix(masses.turned), masses.turned > 0.005); write('here', fix(p[2]));
     const words = `${kind === 'planar' ? 'c' : 'β / α'} ${fix(c)}, ${say.least} ${fix(least)}, ${say.mass} ${fix(masses.total)}, ${say.turned} ${fix(masses.turned)}`;
     left.label(left.head.textContent); right.label(`${right.head.textContent}: ${words}`); s.speak(words);

@@ -5,6 +5,7 @@ import * as bound from '../../live/bound.js';
 import * as cobweb from '../../live/cobweb.js';
 import * as depth from '../../live/depth.js';
 import * as mass from '../../live/mass.js';
+import * as planar from '../../live/planar.js';
 import * as start from '../../live/start.js';
 
 const V = JSON.parse(readFileSync(process.argv[2])), worst = {};
@@ -66,6 +67,6 @@ worst.masses = V.labs.map(({layers, keep, lie}) => {
     const {step} = flow[0];
     flow[0].step = p => { const log = p[2]; step(p); p[2] = log + Math.log(Math.abs(flow[0].det(p[0], p[1]))); };
   }
-  return mesh.carry(flow).masses(flow, 3);
+  return lie ? mesh.carry(flow).masses(flow, 3) : planar.settle(mesh.carry(flow), flow, true, 5000).masses;
 });
 console.log(JSON.stringify(worst));
