@@ -2,7 +2,7 @@
 import {gaussian, normals, tabulate, targets} from './maths.js';
 import {Stage, el, fix} from './stage.js';
 
-const WORDS = {
+export const WORDS = {
   en: {title: 'Hold the bound.', how: 'Move and stretch q. The two pieces of the bar trade nats, and their sum never moves.', plane: 'target (orange) and q (green)', bar: 'nats', log_w: 'ln w of 4,096 draws',
     target: 'target', clock: 'clock', U1: 'two moons', tilt: 'q may tilt', k: 'draws k in L_k', reverse: 'best for KL(q‖p)', forward: 'best for KL(p‖q)',
     mean: 'centre of q', first: 'first radius and tilt of q', second: 'second radius of q', sum: 'ELBO + KL', L: 'L_k by the draws'},

@@ -2,7 +2,7 @@
 import {normals, root} from './maths.js';
 import {Stage, fix} from './stage.js';
 
-const WORDS = {
+export const WORDS = {
   en: {title: 'The inverse that does not arrive.', how: 'The repeated step should walk into the crossing. Move c: well below 1 it does. Above 1 it circles for ever near the middle, and only a round trip notices. Below −1 the layer folds.', web: 'a ← t − c tanh(a), from a = t', share: 'share of draws back after 60 steps, against c',
     t: 'image point t', c: 'bend c of the layer', steps: 'steps', error: 'distance from the root', slope: 'slope at the root', back: 'share that comes back', fold: 'folded', newton: 'by Newton: always'},
   ko: {title: '도착하지 못하는 역변환.', how: '되풀이하는 걸음은 두 선이 만나는 곳으로 들어가야 한다. c를 움직여 본다. 1보다 꽤 작으면 도착한다. 1보다 크면 가운데에서 끝없이 맴돈다. 이를 알아채는 것은 왕복 검사뿐이다. −1보다 작으면 층이 접힌다.', web: 'a = t에서 시작하는 a ← t − c tanh(a)', share: '60걸음 뒤 제자리로 돌아온 표본의 비율(c에 따라)',

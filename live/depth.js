@@ -2,7 +2,7 @@
 import {Mesh, forward, inverse, normal, normals, ode, planar, tabulate, targets} from './maths.js';
 import {Stage, fix} from './stage.js';
 
-const WORDS = {
+export const WORDS = {
   en: {title: 'Depth and time.', how: 'Slide back to the Gaussian, or play. Every particle keeps its colour. Drag z: its log-density is q₀’s, less what the layers add up.', planar: '32 planar layers', ode: 'ODE', kind: 'flow',
     depth: 'k', time: 't', play: 'play', pause: 'pause', step: 'next', z: 'particle z', q0: 'ln q₀(z₀)', sum: 'Σ ln|det|', qk: 'ln q(z) = difference', p: 'ln p(z)', books: 'ln q of z (green), ln p of the target there (orange)',
     view: v => `q after ${v}`, layers: 'layers'},
@@ -23,14 +23,15 @@ export function travel(flow, z) {
 
 export function render(context) {
   const s = new Stage(context, WORDS, draw), {say, data} = s;
-  let kind = s.options.kind ?? 'planar', k = s.options.k ?? STEPS, z0 = [0.35, 0.9], path, flow, frames, mesh, lines;
+  let kind = s.options.kind ?? 'planar', k = s.options.k ?? STEPS, z0 = [0.35, 0.9], path, flow, frames, mesh, lines, drawn;
+  const n = 220, out = new Float64Array(n * n), fold = new Float64Array(n * n);
   const dots = normals(260, 7), {log, logZ} = targets[data.target], seen = tabulate((x, y) => Math.exp(log(x, y) - logZ), 4, 90);
   const choose = value => {  // what is carried: the corners of the mesh, the particles, the lines of the grid
-    kind = value; flow = steps(kind, data[kind]); path = travel(flow, z0); mesh = new Mesh(kind === 'planar' ? 110 : 64, 4.2); lines = [];
+    kind = value; flow = steps(kind, data[kind]); path = travel(flow, z0); mesh = new Mesh(kind === 'planar' ? 110 : 48, 4.2); lines = [];
     const start = Array.from(mesh.X, (_, i) => mesh.corner(i)).concat(dots);
     for (let g = -3; g <= 3; g++) for (const flip of [0, 1]) {
-      lines.push([start.length, start.length + 121]);
-      for (let i = -60; i <= 60; i++) start.push(flip ? [g, i / 20] : [i / 20, g]);
+      lines.push([start.length, start.length + 81]);
+      for (let i = -40; i <= 40; i++) start.push(flip ? [g, i * 0.075] : [i * 0.075, g]);
     }
     frames = [start.map(z => forward([], ...z))];
   };
@@ -54,10 +55,12 @@ export function render(context) {
   const write = s.readouts({q0: say.q0, sum: say.sum, q: say.qk, p: say.p});
 
   function draw() {
-    const {colours} = s, pair = [frame(Math.floor(k)), frame(Math.ceil(k))], n = 220;
-    for (let i = 0; i < mesh.X.length; i++) [mesh.X[i], mesh.Y[i], mesh.D[i]] = now(pair, i);
-    const out = new Float64Array(n * n), fold = new Float64Array(n * n);
-    mesh.raster(n, 4, out, fold);
+    const {colours} = s, pair = [frame(Math.floor(k)), frame(Math.ceil(k))];
+    if (drawn !== kind + k) {  // the density does not change while z is dragged
+      drawn = kind + k;
+      for (let i = 0; i < mesh.X.length; i++) [mesh.X[i], mesh.Y[i], mesh.D[i]] = now(pair, i);
+      mesh.raster(n, 4, out, fold);
+    }
     plane.field(out, n, 0.12, s.ramp('flow', 0.8));
     plane.contours(seen, 90, [0.02], colours.target, {width: 1.5, alpha: 0.8, dash: [5, 4]});
     for (const [from, to] of lines) plane.path(Array.from({length: to - from}, (_, i) => now(pair, from + i)), colours.ink, {width: 0.9, alpha: 0.35});

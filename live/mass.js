@@ -1,7 +1,7 @@
 // Whose mass? A map of the line by its control points: a band of the base and its image hold the same mass.
 import {Stage, fix} from './stage.js';
 
-const WORDS = {
+export const WORDS = {
   en: {title: 'Whose mass?', how: 'Bend the curve by its dots: where it is flat the mass piles up. Slide the band. Then pull one dot below its left neighbour: heights that come from three places.', plane: 'f(z) over z, with q₀ below and q₁ at the left',
     dot: i => `height of dot ${i}`, band: 'band around z', area: 'mass of the band', image: 'mass of its image', slope: 'f′(z)', q1: 'q₁ at f(z)', roots: 'preimages', mass: 'total mass', one: 'with one preimage', reset: 'reset'},
   ko: {title: '누구의 질량일까?', how: '점을 움직여 곡선을 휘어 본다. 곡선이 평평한 곳에 질량이 쌓인다. 띠도 옮겨 본다. 그다음 점 하나를 왼쪽 이웃보다 아래로 내리면, 한 높이가 세 곳에서 온다.', plane: 'z에 대한 f(z). 아래는 q₀, 왼쪽은 q₁',

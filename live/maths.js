@@ -62,13 +62,14 @@ export const affine = ({mean, log_scale}) => {
     back(p) { p[0] = (p[0] - mean[0]) / a; p[1] = (p[1] - mean[1]) / b; p[2] -= log; }};
 };
 /** dz/dt = sum_m u_m tanh(w_m.z + b_m + a_m t) from t = start to end in n steps of RK4, with its trace. */
-export function ode({u, w, b, a}, start, end, n = 1) {
-  const c = u.map((v, i) => v[0] * w[i][0] + v[1] * w[i][1]);
+export function ode(params, start, end, n = 1) {
+  const [u1, u2, w1, w2, b, a] = [0, 1, 2, 3].map(i => Float64Array.from(i < 2 ? params.u : params.w, v => v[i % 2])).concat([params.b, params.a].map(v => Float64Array.from(v)));
+  const c = u1.map((v, i) => v * w1[i] + u2[i] * w2[i]);
   const rate = (x, y, t, k) => {
     k[0] = k[1] = k[2] = 0;
     for (let i = 0; i < b.length; i++) {
-      const h = Math.tanh(w[i][0] * x + w[i][1] * y + b[i] + a[i] * t);
-      k[0] += u[i][0] * h; k[1] += u[i][1] * h; k[2] += c[i] * (1 - h * h);
+      const h = Math.tanh(w1[i] * x + w2[i] * y + b[i] + a[i] * t);
+      k[0] += u1[i] * h; k[1] += u2[i] * h; k[2] += c[i] * (1 - h * h);
     }
   };
   const run = (p, from, dt) => {
@@ -127,15 +128,16 @@ export function tabulate(f, reach, n) {
   return out;
 }
 
-/** n pairs of normal draws by mulberry32 and Box-Muller: the same at every visit. */
-export function normals(n, seed = 1) {
+/** A stream of pairs of normal draws by mulberry32 and Box-Muller: the same at every visit. */
+export function stream(seed) {
   const uniform = () => {
     let t = seed += 0x6D2B79F5;
     t = Math.imul(t ^ t >>> 15, t | 1); t ^= t + Math.imul(t ^ t >>> 7, t | 61);
     return ((t ^ t >>> 14) >>> 0) / 4294967296;
   };
-  return Array.from({length: n}, () => { const r = Math.sqrt(-2 * Math.log(1 - uniform())), a = 2 * Math.PI * uniform(); return [r * Math.cos(a), r * Math.sin(a)]; });
+  return () => { const r = Math.sqrt(-2 * Math.log(1 - uniform())), a = 2 * Math.PI * uniform(); return [r * Math.cos(a), r * Math.sin(a)]; };
 }
+export const normals = (n, seed = 1) => Array.from({length: n}, stream(seed));
 
 // ---- a mesh over the base, carried along: where each corner went, q there, det
 export class Mesh {

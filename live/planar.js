@@ -2,7 +2,7 @@
 import {Mesh, forward, planar, point, radial} from './maths.js';
 import {Stage, fix} from './stage.js';
 
-const WORDS = {
+export const WORDS = {
   en: {title: 'Planar lab.', how: 'Pull the arrow u, turn w, slide the line with b. Then switch the constraint off and push u against w until the sheet folds.',
     before: k => `before layer ${k}`, det: 'ln|det| of this layer', after: K => `after ${K === 1 ? 'one layer' : K + ' layers'}`, kind: 'layer', planar: 'planar', radial: 'radial',
     layers: 'layers', hand: 'in hand', keep: 'keep it invertible', heat: 'show ln|det|', reset: 'reset', least: 'least det', mass: 'total mass', turned: 'mass turned over', here: 'ln|det| at z',
@@ -18,20 +18,15 @@ const start = () => [[[1.9, 1.1], [1.7, -0.5], 0], [[-1, 0.9], [0.3, 1.6], 0.5],
 export const make = (layer, keep) => layer.kind === 'planar' ? planar(layer, keep) : radial(layer);
 const TRACK = Array.from({length: 81}, (_, i) => -4 + i / 10);
 
-/** The masses, cut ever finer until the total stands still; while a hand moves there is no time for that. */
-export function settle(mesh, flow, rests, patience = 150) {
-  const end = performance.now() + patience;
-  let depth = rests ? 2 : 0, masses = mesh.masses(flow, depth), sure = flow.length < 3;
-  while (rests && !sure && depth < 6 && performance.now() < end) {
-    const finer = mesh.masses(flow, ++depth);
-    sure = Math.abs(finer.total - masses.total) < 0.003; masses = finer;
-  }
-  return {masses, sure};
+/** The masses once more, cut one step finer than the last ones, until their total stands still. */
+export function refine(mesh, flow, last) {
+  const depth = last ? last.depth + 1 : 2, masses = mesh.masses(flow, depth);
+  return {...masses, depth, sure: depth > 5 || (last ? Math.abs(masses.total - last.total) < 0.003 : flow.length < 3)};
 }
 
 export function render(context) {
   const s = new Stage(context, WORDS, draw), {say} = s;
-  let layers, K, k, keep, heat, z;
+  let layers, K, k, keep, heat, z, known = {};
   const reset = () => { layers = start(); [K, k, keep, heat, z] = [s.options.layers ?? 1, 1, true, false, [-1.4, 0.9]]; layers[0].kind = s.options.kind ?? 'planar'; };
   reset();
   const left = s.panel({head: ''}), right = s.panel({head: ''}), layer = () => layers[k - 1];
@@ -92,7 +87,12 @@ export function render(context) {
       left.field(value, n, 0.8, s.ramp('jac'), mark, s.ramp('soft')); grid(left, []);
     } else show(left, meshPair[0], flow.slice(0, k - 1), 'base');
     show(right, meshPair[1], flow, 'flow');
-    const {masses, sure} = settle(meshPair[1], flow, s.rests);
+    const key = JSON.stringify([layers, K, keep]);
+    if (!s.rests) known = {...meshPair[1].masses(flow, 0), sure: K < 3};
+    else if (known.key !== key || !known.sure) {
+      known = {key, ...refine(meshPair[1], flow, known.key === key ? known : null)};
+      if (!known.sure) s.ask();  // a finer one in the next frame
+    }
     const circle = (r, colour, style) => left.path(Array.from({length: 73}, (_, i) => [centre[0] + r * Math.cos(i * Math.PI / 36), centre[1] + r * Math.sin(i * Math.PI / 36)]), colour, style);
     const c = kind === 'planar' ? mine.c : scale / alpha - 1;
     if (kind === 'planar') {
@@ -117,11 +117,11 @@ export function render(context) {
     const p = point(...z);
     flow.slice(k - 1).forEach(f => f.step(p));
     right.dot(p, colours.ink, 7);
-    const least = K === 1 && kind === 'planar' ? Math.min(1, 1 + c) : masses.least;
+    const least = K === 1 && kind === 'planar' ? Math.min(1, 1 + c) : known.least;
     s.box.querySelector('dt').textContent = kind === 'planar' ? 'c = w·u' : 'β / α';
-    write('c', fix(c), c < -1); write('least', fix(least), least < 0); write('mass', sure ? fix(masses.total) : '…');
-    write('turned', fix(masses.turned), masses.turned > 0.005); write('here', fix(p[2]));
-    const words = `${kind === 'planar' ? 'c' : 'β / α'} ${fix(c)}, ${say.least} ${fix(least)}, ${say.mass} ${fix(masses.total)}, ${say.turned} ${fix(masses.turned)}`;
+    write('c', fix(c), c < -1); write('least', fix(least), least < 0); write('mass', known.sure ? fix(known.total) : '…');
+    write('turned', fix(known.turned), known.turned > 0.005); write('here', fix(p[2]));
+    const words = `${kind === 'planar' ? 'c' : 'β / α'} ${fix(c)}, ${say.least} ${fix(least)}, ${say.mass} ${fix(known.total)}, ${say.turned} ${fix(known.turned)}`;
     left.label(left.head.textContent); right.label(`${right.head.textContent}: ${words}`); s.speak(words);
   }
   return s.start();

@@ -1,8 +1,8 @@
 // Start here: a blob on the two moons, carried to e^-U by noise, or by the velocity that needs none.
-import {normals, tabulate, targets} from './maths.js';
+import {normals, stream, tabulate, targets} from './maths.js';
 import {Stage, fix} from './stage.js';
 
-const WORDS = {
+export const WORDS = {
   en: {title: 'Start here.', how: 'Drop the blob anywhere and press play. In one moon it settles at once and then waits: half of the mass is missing, ln 2 nats. From the middle it takes no time.', plane: t => `q at t = ${t}; the target is outlined`, chart: 'KL(q‖p) against time, from 0.01 to 100',
     blob: 'start of the blob', play: 'play', pause: 'pause', step: 'next', again: 'back to t = 0', kind: 'particles', noise: 'with noise', quiet: 'without noise', kl: 'KL(q‖p)', left: 'mass at the left', seen: 'particles at the left', half: 'ln 2: one moon is missing'},
   ko: {title: '여기서 출발.', how: '덩어리를 아무 데나 놓고 재생을 누른다. 초승달 하나 안에서는 금세 자리를 잡고 나서 오래 머문다. 질량의 절반, 곧 ln 2내트가 모자란다. 가운데에서는 금방 끝난다.', plane: t => `t = ${t}의 q. 윤곽선은 목표`, chart: '시간(0.01에서 100까지)에 따른 KL(q‖p)',
@@ -45,25 +45,26 @@ export function render(context) {
   let blob = s.options.start ?? s.data.start ?? [1.9, 0], kind = 'noise', t, q, dots, run, noise, ghosts = s.data.kl ? [s.data.kl] : [];
   const reset = () => {
     t = 0; q = normalized(tabulate((x, y) => Math.exp(-((x - blob[0]) ** 2 + (y - blob[1]) ** 2) / 2 / SD ** 2), REACH, N));
-    dots = normals(260, 3).map(([x, y]) => [blob[0] + SD * x, blob[1] + SD * y]); noise = normals(1 << 14, 5); noise.at = 0;
+    dots = normals(260, 3).map(([x, y]) => [blob[0] + SD * x, blob[1] + SD * y]); noise = stream(5);
     if (run?.length > 40) ghosts = [...ghosts.slice(-3), run];
     run = [[FIRST, divergence(q, p)]]; s.playing = null;
   };
-  /** The gradient of ln q between the cells: what replaces the noise. */
-  const score = ([x, y]) => {
-    const i = Math.max(1, Math.min(N - 3, Math.floor((x + REACH) / (2 * REACH) * N - 0.5))), j = Math.max(1, Math.min(N - 3, Math.floor((y + REACH) / (2 * REACH) * N - 0.5)));
-    const h = 2 * REACH / N, a = (x + REACH) / h - 0.5 - i, b = (y + REACH) / h - 0.5 - j, log = (m, n) => Math.log(q[(j + n) * N + i + m] + 1e-300);
-    const d = (m, n) => [(log(m + 1, n) - log(m - 1, n)) / 2 / h, (log(m, n + 1) - log(m, n - 1)) / 2 / h];
+  /** The velocity without noise, -grad ln(q / p): differences of the same grid, so that it rests where q = p. */
+  const quiet = ([x, y]) => {
+    const h = 2 * REACH / N, cell = v => Math.max(1, Math.min(N - 3, Math.floor((v + REACH) / h - 0.5))), i = cell(x), j = cell(y);
+    const a = (x + REACH) / h - 0.5 - i, b = (y + REACH) / h - 0.5 - j, log = (m, n) => { const c = (j + n) * N + i + m; return Math.log(q[c] + 1e-300) - log_p[c]; };
+    const d = (m, n) => [(log(m - 1, n) - log(m + 1, n)) / 2 / h, (log(m, n - 1) - log(m, n + 1)) / 2 / h];
     const mix = [[d(0, 0), (1 - a) * (1 - b)], [d(1, 0), a * (1 - b)], [d(0, 1), (1 - a) * b], [d(1, 1), a * b]];
     return [0, 1].map(c => mix.reduce((sum, [v, w]) => sum + v[c] * w, 0));
   };
   function advance(factor = 1.022) {
-    const steps = Math.max(1, Math.round((Math.max(t, FIRST) * factor - t) / DT)), each = Math.min(steps, 8);
-    for (let k = 0; k < steps; k += each) {  // particles take steps of at most 8 DT
+    const steps = Math.max(1, Math.round((Math.max(t, FIRST) * factor - t) / DT)), each = Math.min(steps, 4);
+    for (let k = 0; k < steps; k += each) {  // particles take steps of at most 4 DT
       const n = Math.min(each, steps - k), dt = n * DT;
       dots = dots.map(z => {
-        const g = slope(z), e = kind === 'noise' ? noise[noise.at = (noise.at + 1) % noise.length] : score(z), size = kind === 'noise' ? Math.sqrt(2 * dt) : -dt;
-        return z.map((v, c) => v - dt * g[c] + size * e[c]);
+        if (kind === 'quiet') { const v = quiet(z); return [z[0] + dt * v[0], z[1] + dt * v[1]]; }
+        const g = slope(z), e = noise(), size = Math.sqrt(2 * dt);
+        return [z[0] - dt * g[0] + size * e[0], z[1] - dt * g[1] + size * e[1]];
       });
       q = spread(q, rate, DT, n);
     }

@@ -67,6 +67,9 @@ worst.masses = V.labs.map(({layers, keep, lie}) => {
     const {step} = flow[0];
     flow[0].step = p => { const log = p[2]; step(p); p[2] = log + Math.log(Math.abs(flow[0].det(p[0], p[1]))); };
   }
-  return lie ? mesh.carry(flow).masses(flow, 3) : planar.settle(mesh.carry(flow), flow, true, 5000).masses;
+  mesh.carry(flow);
+  let masses = planar.refine(mesh, flow, null);
+  while (!masses.sure && !lie) masses = planar.refine(mesh, flow, masses);
+  return masses;
 });
 console.log(JSON.stringify(worst));
