@@ -72,10 +72,10 @@ export function render(context) {
     bar.y = [low, logZ + 0.9];
     block(low, down, colours.flow, {fill: true}); block(down, logZ, colours.target, {fill: true, alpha: 0.22}); block(down, logZ, colours.target, {width: 1});
     bar.path([[0, logZ], [1, logZ]], colours.target, {width: 2, dash: [6, 4]});
-    bar.text(`ln Z = ${fix(logZ)}`, 0.4, logZ + 0.2, colours.target);
-    if (power) { bar.path([[0.02, bound], [0.39, bound]], colours.base, {width: 3}); bar.text(`L${k === 1 ? '' : k} ${fix(bound)}`, 0.42, Math.min(bound - 0.15, logZ - 0.5), colours.base); }
-    else if (logZ - down > 0.5) bar.text(`KL ${fix(kl)}`, 0.4, (down + logZ) / 2 - 0.15);
-    bar.text(elbo > low ? `ELBO ${fix(elbo)}` : `↓ ELBO ${fix(elbo)}`, 0.4, Math.max(down - 0.7, low + 0.3), colours.flow);
+    bar.text(`ln Z = ${fix(logZ)}`, 0.4, logZ, {colour: colours.target, dy: -7});
+    if (power) { bar.path([[0.02, bound], [0.39, bound]], colours.base, {width: 3}); bar.text(`L${k === 1 ? '' : k} ${fix(bound)}`, 0.42, Math.min(bound, logZ - 0.25), {colour: colours.base, dy: 5}); }
+    else if (logZ - down > 0.5) bar.text(`KL ${fix(kl)}`, 0.4, (down + logZ) / 2, {dy: 5});
+    bar.text(elbo > low ? `ELBO ${fix(elbo)}` : `↓ ELBO ${fix(elbo)}`, 0.4, Math.max(down, low + 1), {colour: colours.flow, dy: 18});
     // the weights, on a window that ends above ln Z
     const right = logZ + 4, left = right - 14, bins = new Float64Array(56);
     for (const v of log_w) bins[Math.max(0, Math.min(55, (v - left) * 4 | 0))]++;
@@ -83,7 +83,7 @@ export function render(context) {
     histogram.x = [left, right];
     bins.forEach((count, i) => histogram.path([[left + i / 4, 0], [left + i / 4 + 0.23, 0], [left + i / 4 + 0.23, count / most], [left + i / 4, count / most]], colours.soft, {fill: true, alpha: i ? 0.55 : 0.9}));
     for (const [v, colour, dash] of [[elbo, colours.flow, []], [power ? bound : NaN, colours.base, []], [logZ, colours.target, [6, 4]]]) if (v > left) histogram.path([[v, 0], [v, 1]], colour, {width: 2.5, dash});
-    if (bins[0] > most / 20) histogram.text('←', left + 0.3, 0.08);
+    if (bins[0] > most / 20) histogram.text('←', left + 0.3, 0, {dy: -8});
     write('elbo', fix(elbo)); write('kl', fix(kl)); write('sum', fix(elbo + kl)); write('forward', fix(forward)); write('L', fix(bound));
     const words = `ELBO ${fix(elbo)} + KL ${fix(kl)} = ${fix(elbo + kl)}, ln Z ${fix(logZ)}`;
     plane.label(say.plane); bar.label(words); histogram.label(`${say.log_w}: ${Math.min(...log_w).toFixed(1)} … ${Math.max(...log_w).toFixed(1)}`);

@@ -24,7 +24,7 @@ export function render(context) {
   const s = new Stage(context, WORDS, draw), {say} = s, draws = normals(200, 11).flat();
   const curve = Array.from({length: 131}, (_, i) => [-1.5 + i * 0.05, share(-1.5 + i * 0.05, draws)]);
   let c = s.options.c ?? 2, t = s.options.t ?? 0.7, steps = 40;
-  const web = s.panel({x: [-3, 3], head: say.web}), shares = s.panel({x: [-1.5, 5], y: [-0.12, 1.15], head: say.share});
+  const web = s.panel({x: [-3, 3], head: say.web}), shares = s.panel({x: [-1.5, 5], y: [-0.18, 1.15], ratio: 1.001, head: say.share});
   web.handle({name: say.t, letter: 't', axis: 'x', role: 'base', get: () => [t, t], set: p => { t = p[0]; }, text: () => fix(t)});
   shares.handle({name: say.c, letter: 'c', axis: 'x', role: 'jac', get: () => [c, 0], set: p => { c = p[0]; }, text: () => fix(c)});
   const row = s.row();
@@ -38,11 +38,11 @@ export function render(context) {
     web.path(Array.from({length: 121}, (_, i) => { const x = -3 + i / 20; return [x, t - c * Math.tanh(x)]; }), colours.flow, {width: 3});
     for (let i = 0; i < steps; i++) web.path([[path[i], path[i]], [path[i], path[i + 1]], [path[i + 1], path[i + 1]]], colours.jac, {width: 1.8, alpha: 0.35 + 0.65 * i / steps});
     web.dot([path.at(-1), path.at(-1)], colours.jac, 6);
-    if (!folds) { web.dot([a, a], colours.target, 7); web.text('a', a + 0.15, a - 0.3, colours.target); }
-    shares.path([[-1.5, -0.12], [-1, -0.12], [-1, 1.15], [-1.5, 1.15]], colours.fold, {fill: true, alpha: 0.2});
+    if (!folds) { web.dot([a, a], colours.target, 7); web.text('a', a, a, {colour: colours.target, dx: 10, dy: 18}); }
+    shares.path([[-1.5, -0.18], [-1, -0.18], [-1, 1.15], [-1.5, 1.15]], colours.fold, {fill: true, alpha: 0.2});
     shares.segments([[[-2, 0], [6, 0]]], colours.soft, {width: 1});
-    for (const v of [-1, 0, 1, 2, 3, 4]) { shares.segments([[[v, 0], [v, 1.15]]], colours.line, {width: 1}); shares.text(fix(v, 0), v, -0.08, colours.soft, 'center'); }
-    shares.path([[-1, 1], [5, 1]], colours.target, {width: 2, dash: [6, 4]}); shares.text(say.newton, 4.9, 1.05, colours.target, 'right');
+    for (const v of [-1, 0, 1, 2, 3, 4]) { shares.segments([[[v, 0], [v, 1.15]]], colours.line, {width: 1}); shares.text(fix(v, 0), v, -0.18, {colour: colours.soft, align: 'center', dy: -4}); }
+    shares.path([[-1, 1], [5, 1]], colours.target, {width: 2, dash: [6, 4]}); shares.text(say.newton, 4.9, 1, {colour: colours.target, align: 'right', dy: -7});
     shares.path(curve, colours.jac, {width: 3}); shares.segments([[[c, 0], [c, 1.15]]], colours.jac, {width: 1.5, dash: [4, 4]}); shares.dot([c, now], colours.jac, 6);
     const off = Math.abs(path.at(-1) - a), error = folds ? '–' : off < 1e-3 ? off.toExponential(0).replace('-', '−') : fix(off), slope = -c * (1 - h * h);
     write('c', folds ? `${fix(c)}: ${say.fold}` : fix(c), folds); write('slope', folds ? '–' : fix(slope), Math.abs(slope) > 1); write('error', error, off > 1e-3); write('back', fix(now), now < 1);

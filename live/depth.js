@@ -68,8 +68,8 @@ export function render(context) {
     plane.path(path, colours.ink, {width: 1.3, alpha: 0.6});
     plane.head.textContent = say.view(shown());
     const i = Math.round(k), q0 = normal(...z0), log_q = path.map(p => q0 - p[2]), log_p = path.map(p => log(p[0], p[1]) - logZ);
-    books.y = [Math.min(-6, Math.min(...log_q) - 0.7), Math.max(0.5, Math.max(...log_q, log_p.at(-1)) + 0.7)];
-    books.path([[0, q0], [STEPS, q0]], colours.base, {width: 1.5, dash: [2, 4]}); books.text('ln q₀', STEPS + 0.5, q0 + 0.12, colours.base, 'right');
+    books.y = [Math.min(-6, Math.min(...log_q) - 0.7), Math.max(-1, Math.max(...log_q, log_p.at(-1)) + 0.8)];
+    books.path([[0, q0], [STEPS, q0]], colours.base, {width: 1.5, dash: [2, 4]}); books.text('ln q₀', STEPS + 0.5, q0, {colour: colours.base, align: 'right', dy: -6});
     for (let j = 1; j <= i; j++) books.path([[j - 0.9, log_q[j - 1]], [j - 0.1, log_q[j - 1]], [j - 0.1, log_q[j]], [j - 0.9, log_q[j]]], colours.jac, {fill: true, alpha: 0.75});
     books.path(log_p.map((v, j) => [j, v]), colours.target, {width: 1.3, dash: [4, 4], alpha: 0.6});
     books.path(log_q.slice(0, i + 1).map((v, j) => [j, v]), colours.flow, {width: 2.5});

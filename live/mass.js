@@ -99,7 +99,7 @@ export function render(context) {
     plane.path([[-4, low], ...rows, [-4, high]], colours.flow, {fill: true, alpha: 0.75});
     plane.segments([[[-4, height], [Math.max(at, ...found), height]]], colours.flow, {width: 1.5, dash: [5, 4]});
     plane.path(strip(-4, 4, 240).map(x => [x, f(x)[0]]), colours.paper, {width: 5}); plane.path(strip(-4, 4, 240).map(x => [x, f(x)[0]]), colours.ink, {width: 2.4});
-    plane.text('q₀', 3.5, -3.3, colours.base); plane.text('q₁', -3.9, 3.6, colours.flow);
+    plane.text('q₀', 3.4, -3.7, {colour: colours.base}); plane.text('q₁', -3.6, 3.5, {colour: colours.flow});
     // the band's mass in the base, and by q_0 / |f'| over its image
     let area = 0, image = 0;
     strip(at - HALF, at + HALF, 200).slice(0, -1).forEach(x => {

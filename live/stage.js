@@ -9,7 +9,7 @@ const CSS = `
 .how{margin:0 0 10px;max-width:62em}.how b{margin-right:.5em}
 .panes{display:grid;grid-template-columns:var(--split,1fr 1fr);gap:14px}.pane{min-width:0;display:flex;flex-direction:column;gap:2px}
 @container (max-width:560px){.pair{display:grid;grid-template-columns:1fr 1fr;gap:14px}.pair .panel{aspect-ratio:.95!important}}.head{font-size:.9em;color:var(--soft);min-height:1.45em}.panel{position:relative;width:100%;border-radius:6px;touch-action:pan-y pinch-zoom}
-@container (max-width:560px){.panes{grid-template-columns:1fr}.panel.square{width:min(100%,46vh);margin:0 auto}.pane>.head{text-align:center}}
+@container (max-width:560px){.panes{grid-template-columns:1fr}.panel.square{width:min(100%,46vh);margin:0 auto}.panel:not(.square){aspect-ratio:1.6!important}.pane>.head{text-align:center}}
 canvas{position:absolute;inset:0;width:100%;height:100%;border-radius:6px}
 .handle{position:absolute;width:44px;height:44px;margin:-22px 0 0 -22px;border-radius:50%;cursor:grab;touch-action:none;
  display:grid;place-items:center;font:italic 600 13px/1 Georgia,serif;color:#fff;outline:0;user-select:none;-webkit-user-select:none;isolation:isolate}
@@ -225,10 +225,10 @@ export class Panel {
     for (const [c, width] of [[this.stage.colours.paper, 5.5], [colour, 2.5]]) this.path([[x, y], tip], c, {width});
     this.path([-0.45, 0, 0.45].map(t => t ? [tip[0] - s * Math.cos(a + t), tip[1] - s * Math.sin(a + t)] : tip), colour, {width: 2.5});
   }
-  text(text, x, y, colour = this.stage.colours.ink, align = 'left') {  // legible on any ground
-    const c = this.ctx;
+  text(text, x, y, {colour = this.stage.colours.ink, align = 'left', dx = 0, dy = 0} = {}) {  // legible on any ground
+    const c = this.ctx, at = [this.px(x) + dx, this.py(y) + dy];
     c.textAlign = align; c.lineWidth = 3.5; c.lineJoin = 'round'; c.strokeStyle = this.stage.colours.paper; c.fillStyle = colour;
-    c.strokeText(text, this.px(x), this.py(y)); c.fillText(text, this.px(x), this.py(y));
+    c.strokeText(text, ...at); c.fillText(text, ...at);
   }
   /** Pairs of points as one stroke. */
   segments(pairs, colour, {width = 1.5, alpha = 1, dash = []} = {}) {

@@ -73,7 +73,7 @@ export function render(context) {
   }
   reset();
   s.panes.style.setProperty('--split', '1.15fr 1fr');
-  const plane = s.panel({x: [-REACH, REACH], head: ''}), chart = s.panel({x: [Math.log(FIRST), Math.log(END)], y: [-0.15, 2.3], ratio: 1.05, head: say.chart});
+  const plane = s.panel({x: [-REACH, REACH], head: ''}), chart = s.panel({x: [Math.log(FIRST) - 0.3, Math.log(END) + 0.3], y: [-0.25, 2.3], ratio: 1.05, head: say.chart});
   plane.handle({name: say.blob, letter: '+', role: 'base', get: () => blob, set: v => { blob = v.map(x => Math.max(-2.6, Math.min(2.6, x))); reset(); }});
   const row = s.row(), replay = f => () => { if (t >= END) reset(); return f(); };
   s.player(row, replay(() => advance()), replay(() => { const stop = Math.max(t, FIRST) * 2; while (t < stop) advance(1.2); }));
@@ -89,8 +89,8 @@ export function render(context) {
     plane.head.textContent = say.plane(fix(t));
     const line = points => points.map(([time, v]) => [Math.log(Math.max(time, FIRST)), Math.min(v, 2.5)]);
     chart.segments([[[-9, 0], [9, 0]]], colours.soft, {width: 1});
-    for (const time of [0.1, 1, 10]) { chart.segments([[[Math.log(time), -0.15], [Math.log(time), 2.3]]], colours.line, {width: 1}); chart.text(`t = ${time}`, Math.log(time) + 0.08, -0.1, colours.soft); }
-    chart.segments([[[-9, Math.LN2], [9, Math.LN2]]], colours.target, {width: 2, dash: [6, 4]}); chart.text(say.half, Math.log(FIRST) + 0.15, Math.LN2 - 0.14, colours.target);
+    for (const time of [0.1, 1, 10]) { chart.segments([[[Math.log(time), -0.25], [Math.log(time), 2.3]]], colours.line, {width: 1}); chart.text(`t = ${time}`, Math.log(time), -0.25, {colour: colours.soft, dx: 4, dy: -4}); }
+    chart.segments([[[-9, Math.LN2], [9, Math.LN2]]], colours.target, {width: 2, dash: [6, 4]}); chart.text(say.half, Math.log(FIRST), Math.LN2, {colour: colours.target, dy: 17});
     for (const ghost of ghosts) chart.path(line(ghost), colours.soft, {width: 1.5, alpha: 0.6});
     chart.path(line(run), colours.flow, {width: 3}); chart.dot(line(run).at(-1), colours.flow, 6);
     let left = 0;
