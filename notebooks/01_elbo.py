@@ -19,9 +19,9 @@
 # %% [markdown]
 # # How good is a lower bound?
 #
-# It is as good as the approximation behind it: what the evidence lower bound (ELBO) misses of $\ln p(x)$ is exactly the Kullback-Leibler (KL) divergence from the approximation $q(z)$ to the posterior $p(z \mid x)$. This is where [Variational inference with normalizing flows](https://arxiv.org/abs/1505.05770) (Rezende and Mohamed, 2015) begins, in sections 1 and 2: a richer $q$ is the only way to a tight bound.
+# It is as good as the approximation behind it: what the evidence lower bound (ELBO) misses of $\ln p(x)$ is exactly the Kullback-Leibler (KL) divergence from the approximation $q(z)$ to the posterior $p(z \mid x)$. This is where [Variational inference with normalizing flows](https://arxiv.org/abs/1505.05770) (Rezende and Mohamed, 2015) begins, in sections 1 and 2, and why it looks for a richer $q$.
 #
-# An old clock gains $x = 2$ seconds a day. Two of its parts can be at fault, and all that we see is the sum of their errors, with a little noise. Which part is how wrong? The orange ellipses below are the answer: if one part is innocent, the other is guilty. The three green $q$ are guesses at that answer, and each pays for what it gets wrong.
+# An old clock gains $x = 2$ seconds a day. Two of its parts can be at fault, and all that we see is the sum of their errors, with a little noise. Which part is how wrong? The orange ellipses below are the answer: if one part is innocent, the other is guilty. The three green $q$ are guesses at that answer, and each pays in nats for what it gets wrong.
 
 # %% tags=["setup", "hide-input"]
 import autograd.numpy as anp  # NumPy that autograd can differentiate
@@ -148,7 +148,7 @@ assert np.ptp(model.log_density(z) - posterior.log_prob(z)) < 1e-10
 print(f"mean of ln w {log_w.mean():.2f}, ln of the mean {log_mean_w:.2f}")
 print(f"the smallest of 20,000 ln w: {log_w.min():.0f}")
 
-# %% alt="A histogram of log weights over nats with a logarithmic count axis and a tail to minus 50. The mean of the log weights lies left of the log of the mean weight, which coincides with ln p(x)." caption="The left tail pulls the mean of the logarithms down, but hardly the log of the mean."
+# %% alt="A histogram of log weights over nats with a logarithmic count axis and a tail to minus 35. The mean of the log weights lies left of the log of the mean weight, which coincides with ln p(x)." caption="The left tail pulls the mean of the logarithms down, but hardly the log of the mean."
 figures.log_weights(log_w, log_px)
 
 
@@ -293,7 +293,7 @@ print(f"s^2 by the evidence: 2.00, by the bound: {chosen:.2f}")
 # %% [markdown]
 # More noise, by almost a half. A noisy reading ties the two errors together less, so that an independent $q$ fits the posterior better, and the model is bent until it suits the approximation. Turner and Sahani (2011) found such biases in time-series models, and found that a tighter bound need not have the smaller one: what counts is how the gap *changes* with $\theta$.
 #
-# **Maximizing the bound over $\theta$ gives the maximum of the evidence if the gap does not depend on $\theta$; otherwise the model drifts to where $q$ fits best.**
+# **Maximizing the bound over $\theta$ gives the maximum of the evidence if the gap does not depend on $\theta$; otherwise the model is pulled toward posteriors that $q$ fits better.**
 #
 # ## What do they lose to two modes?
 #
@@ -475,7 +475,7 @@ def train(m, L, steps):  # by exact gradients, with an eye on the noise
         m, L = m + 0.05 * exact[0], L + 0.05 * exact[1]
 
 
-noise = list(train(np.zeros(2), np.eye(2) / 5**0.5, 150))
+noise = list(train(np.zeros(2), np.eye(2) / 5**0.5, 80))
 variances = {name: [step[name] for step in noise] for name in noise[0]}
 
 # %% alt="Variance of four gradient estimators against training steps, logarithmic. The score function starts at 681 and ends at 24, with a baseline it falls to 0, the reparameterized one goes from 8 to 5, its path term alone to 0." caption="One gradient, four unbiased estimators. At the start the slope of $\\ln p$ saves a factor of 80; at the end, where $q = p$, what counts is whether the score's own noise is gone."
@@ -653,6 +653,6 @@ except AssertionError as error:
 # - R. E. Turner and M. Sahani (2011), *Two problems with variational expectation maximisation for time-series models*, in Bayesian time series models, Cambridge University Press. The bias of $\theta$ that comes from a loose bound.
 # - D. P. Kingma and M. Welling (2013), *Auto-encoding variational Bayes*, arXiv:1312.6114; D. J. Rezende, S. Mohamed and D. Wierstra (2014), *Stochastic backpropagation and approximate inference in deep generative models*, arXiv:1401.4082; M. Titsias and M. Lázaro-Gredilla (2014), *Doubly stochastic variational Bayes for non-conjugate inference*, ICML. The reparameterized gradient (N4), found three times.
 # - R. J. Williams (1992), *Simple statistical gradient-following algorithms for connectionist reinforcement learning*, Machine Learning 8. The score-function gradient (N3) and its baseline; R. Ranganath, S. Gerrish and D. M. Blei (2014), *Black box variational inference*, AISTATS, made it a method for any model.
-# - G. Roeder, Y. Wu and D. Duvenaud (2017), *Sticking the landing*, arXiv:1703.09194. The path term alone; (N5) is its eq. (5) to (7).
+# - G. Roeder, Y. Wu and D. Duvenaud (2017), *Sticking the landing*, arXiv:1703.09194. Drops the score's term of (N5); eq. (7) there is the path term alone.
 # - Y. Burda, R. Grosse and R. Salakhutdinov (2015), *Importance weighted autoencoders*, arXiv:1509.00519. The bound (N6) is its eq. (8); theorem 1 proves that it climbs. C. Cremer, Q. Morris and D. Duvenaud (2017), *Reinterpreting importance-weighted autoencoders*, arXiv:1704.02916, and J. Domke and D. Sheldon (2018), *Importance weighting and variational inference*, NeurIPS, say of which richer $q$ it is a bound.
 # - S. Chatterjee and P. Diaconis (2018), *The sample size required in importance sampling*, Annals of Applied Probability 28. The price $e^{D_{\mathrm{KL}}[p \Vert q]}$.
