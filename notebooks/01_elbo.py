@@ -332,7 +332,7 @@ for name, at in (("shifted", 1.0), ("centered", 0.0)):
     assert np.abs(slope(phi)).max() < 1e-9 and abs(phi[4]) < 1e-9
     assert np.linalg.eigvalsh(curvature(phi)).min() > 0.3  # a minimum
     ends[name] = targets.Gaussian(phi[:2], np.diag(np.exp(2 * phi[2:4])))
-    print(f"{name} start: the loss ends at {run.trace['loss'][-1]:.2f}")
+    print(f"{name} start: the loss ends near {run.trace['loss'][-1]:.1f}")
 
 # %%
 one_arc, centered = ends["shifted"], ends["centered"]

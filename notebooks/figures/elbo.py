@@ -37,7 +37,7 @@ def bounds(model, covariances):
         entry(left, f"{name} $q$", FLOW, style)
         right.bar(i, kl, 0.6, elbo, color=FLOW, alpha=0.25)
         right.plot([i - 0.3, i + 0.3], [elbo, elbo], style, color=FLOW, linewidth=3)
-        right.text(i, model.log_normalizer + 0.06, f"KL {abs(kl):.2f}", ha="center")
+        right.text(i, model.log_normalizer + 0.06, f"KL {round(kl, 2) + 0.0:.2f}", ha="center")
     right.axhline(model.log_normalizer, color=TARGET, linewidth=1, label=r"$\ln Z = \ln p(x)$")
     right.set_xticks(range(3), [f"{name} $q$" for name in covariances])
     right.set(ylim=(-3.8, -1.7), ylabel="nats", title="ELBO (line) + KL (bar)")
