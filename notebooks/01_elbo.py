@@ -468,7 +468,7 @@ def train(m, L, steps):  # by exact gradients, with an eye on the noise
     for _ in range(steps):
         exact = grad(of_root, 0)(m, L), grad(of_root, 1)(m, L)
         noisy = estimators(m, L)
-        for g in noisy.values():  # unbiased, every one at every step
+        for g in noisy.values():  # one mean, at every step
             error = g.std(axis=0) / len(g) ** 0.5
             assert (np.abs(g.mean(axis=0) - exact[0]) < 6 * error + 1e-6).all()
         yield {name: g[:, 0].var() for name, g in noisy.items()}
@@ -478,7 +478,7 @@ def train(m, L, steps):  # by exact gradients, with an eye on the noise
 noise = list(train(np.zeros(2), np.eye(2) / 5**0.5, 80))
 variances = {name: [step[name] for step in noise] for name in noise[0]}
 
-# %% alt="Variance of four gradient estimators against training steps, logarithmic. The score function starts at 681 and ends at 24, with a baseline it falls to 0, the reparameterized one goes from 8 to 5, its path term alone to 0." caption="One gradient, four unbiased estimators. At the start the slope of $\\ln p$ saves a factor of 80; at the end, where $q = p$, what counts is whether the score's own noise is gone."
+# %% alt="Variance of four gradient estimators against training steps, logarithmic. The score function starts at 681 and ends at 24, with a baseline it falls to 0, the reparameterized one goes from 8 to 5, its path term alone to 0." caption="One gradient, four estimators. At the start the slope of $\\ln p$ saves a factor of 80; at the end, where $q = p$, what counts is whether the score's own noise is gone."
 figures.gradient_noise(variances)
 
 # %%
@@ -493,7 +493,7 @@ for k in (1, 5, 50):
     print(f"k = {k:<2}: {by_score.var():.2f} and {by_slope.var():7.1f}")
 
 # %% [markdown]
-# At the start (N4) needs one draw where (N3) needs 80, and a baseline still leaves a factor of 24. At the end it is the other way round: $\ln w$ is the constant $\ln p(x)$, a baseline removes all of it, while (N4) keeps the noise of the score, with variance $\Lambda_{11} = 5$. The path term alone is quiet at both ends.
+# At the start (N4) needs one draw where (N3) needs 80, and a baseline still leaves a factor of 24. At the end the baseline wins: $\ln w$ is the constant $\ln p(x)$, a baseline removes all of it, while (N4) keeps the noise of the score, with variance $\Lambda_{11} = 5$. The path term alone is quiet at both ends.
 #
 # Nor is a slope always good news. In the last cell $h$ ripples: $h(z) = \sin(kz)$ under $q = N(0, 1)$, and the two estimators of $\nabla_m \mathbb{E}_q[h]$ are $h(z)\, z$ and $h'(z) = k \cos(kz)$. The score function does not care how fast $h$ ripples; the slope does, its variance is $k^2/2$. Flows are built for [(N4)](#eq-N4): a $z_K$ that is a differentiable function of $z_0$ is what a flow is.
 #
