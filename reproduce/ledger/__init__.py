@@ -18,15 +18,15 @@ LEDGER, README = RESULTS.with_name("LEDGER.md"), RESULTS.parent.parent / "README
 NAMES = ("fig1", "fig3", "ablations", "mnist")
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
 HVI_REASON = (
-    "Hamiltonian variational inference needs a reverse model of the momenta, and in every layer the "
-    "gradient of the decoder's log-density, differentiated once more: a second implementation "
+    "Hamiltonian variational inference needs a reverse model of the momenta, and in every layer "
+    "the gradient of the decoder's log-density, differentiated once more: a second implementation "
     "beside that of the flows, which does not fit in 150 lines; notebook 04 has the leapfrog map "
     "itself, its inverse and its volume"
 )
 TABLE_3_REASON = (
     "the images of CIFAR-10 are not at hand: of 13 packages on PyPI and npm that are named after "
-    "it none holds them (the images take 170 MB; 12 of the packages have 3 to 430 kB of loaders, code "
-    "and labels, one has a trained network of 10 MB), and Debian has none"
+    "it none holds them (the images take 170 MB; 12 of the packages have 3 to 430 kB of loaders, "
+    "code and labels, one has a trained network of 10 MB), and Debian has none"
 )
 
 
