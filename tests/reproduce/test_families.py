@@ -1,4 +1,4 @@
-"""The runs behind notebook 06: truths that are true, measurements that see errors, what is stored."""
+"""What notebook 06 stands on: truths that are true, measurements that see errors, what is stored."""
 
 import numpy as np
 import pytest

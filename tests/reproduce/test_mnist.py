@@ -7,8 +7,8 @@ import PIL.Image
 import pytest
 
 from reproduce import fig4, mnist, results
-from reproduce.mnist_data import SUBSET
 from reproduce.ledger.table_2 import difference
+from reproduce.mnist_data import SUBSET
 from reproduce.runs import collect, run
 
 SMALL = {"images": 20, "images_5000": 0}
