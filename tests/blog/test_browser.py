@@ -12,8 +12,9 @@ import pytest
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-import blog
-from blog.tex import _mathjax_names
+import nbconvert_al_folio as blog
+from nbconvert_al_folio.tex import _mathjax_names
+from nbconvert_al_folio.post import default_slug
 from tests.blog import browser, foreign
 from tests.blog.test_kramdown import as_written, some_documents
 
@@ -180,7 +181,7 @@ def test_own_notebook(theme, path):
     assert theme.refused.get(path.name) is None
     node = nbformat.read(path, as_version=4)
     lang = node.metadata.get("post", {}).get("lang", "en")
-    seen = theme.post(f"2026/{blog.exporter.default_slug(path.stem, lang)}")
+    seen = theme.post(f"2026/{default_slug(path.stem, lang)}")
     jupyter = theme.tab.look(f"{theme.address}/oracle/{path.parent.name}-{path.stem}.html")
     assert len(seen["formulas"]) > 20
     assert formulas(seen) == formulas(jupyter)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-import blog
+import nbconvert_al_folio as blog
 from tests.blog import foreign
 
 ROOT = Path(__file__).parents[2]
@@ -185,7 +185,7 @@ def test_the_same_notebook_gives_the_same_bytes(tmp_path):
     sites = []
     for seed in ("0", "1"):
         subprocess.run(
-            [sys.executable, "-m", "blog", tmp_path / "foreign.ipynb", "--out", tmp_path / seed],
+            [sys.executable, "-m", "nbconvert_al_folio", tmp_path / "foreign.ipynb", "--out", tmp_path / seed],
             check=True, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True,
         )  # fmt: skip
         sites.append(snapshot(tmp_path / seed))
@@ -216,9 +216,9 @@ def test_a_killed_run_leaves_whole_posts(tmp_path):
     blog.publish(paths, tmp_path / "other")
     new = snapshot(tmp_path / "other")
     run = (
-        "import sys, blog.publish as p\n"
-        "keep = p._replace\n"
-        "p._replace = lambda path, data: (print('.', flush=True), keep(path, data))\n"
+        "import sys, nbconvert_al_folio as p, nbconvert_al_folio.files as f\n"
+        "keep = f.replace\n"
+        "f.replace = lambda path, data: (print('.', flush=True), keep(path, data))\n"
         "p.publish(sys.argv[2:], sys.argv[1])\n"
     )
     for moment in range(1, 17, 3):
@@ -430,7 +430,7 @@ def test_solutions_are_folded_after_their_exercise(tmp_path):
 def test_nbconvert_writes_the_same_post(tmp_path):
     nbformat.write(foreign.notebook(), tmp_path / "foreign.ipynb")
     subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", "blog.AlFolioExporter",
+        [sys.executable, "-m", "nbconvert", "--to", "al-folio",
          tmp_path / "foreign.ipynb", "--output-dir", tmp_path / "one"],
         check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
     )  # fmt: skip
@@ -441,7 +441,7 @@ def test_nbconvert_writes_the_same_post(tmp_path):
 def test_command_line_says_why_it_refuses(tmp_path):
     path = write(tmp_path, "$\\nope$")
     done = subprocess.run(
-        [sys.executable, "-m", "blog", path, "--out", tmp_path / "site"],
+        [sys.executable, "-m", "nbconvert_al_folio", path, "--out", tmp_path / "site"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1 and done.stdout == ""

@@ -20,8 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from blog import exporter
-from blog.markdown import Figure, Kramdown, Surroundings, parse
+from nbconvert_al_folio.context import Figure, PostContext
+from nbconvert_al_folio.filters import liquid
+from nbconvert_al_folio.kramdown import Kramdown
+from nbconvert_al_folio.markup import code
+from nbconvert_al_folio.parse import parse
+from nbconvert_al_folio.post import Post
+from nbconvert_al_folio.scan import TexError
 from tests.blog import browser
 
 WORD = "Xformula"
@@ -48,11 +53,10 @@ def jekyll():
 
 def write(source: str) -> str:
     """The body of a post for one Markdown cell."""
-    around = Surroundings(link=str, image=lambda source, alt: source)
-    post = exporter.Post({}, "", "", "en")
-    blocks = Kramdown(parse(source), around).blocks()
+    context = PostContext(link=str, image=str, describe=lambda alt, source: alt)
+    blocks = Kramdown(parse(source), context).blocks()
     assert not any(isinstance(block, Figure) for block in blocks)
-    return "\n\n".join(exporter._liquid(block, post) for block in blocks)
+    return "\n\n".join(liquid(block, Post(None)) for block in blocks)
 
 
 class Outline(HTMLParser):
@@ -345,7 +349,7 @@ def test_any_text_is_either_refused_or_converted(jekyll, text):
     """No input makes kramdown fail, and none lets Liquid see anything of it."""
     try:
         body = write(text)
-    except exporter.tex.TexError:
+    except TexError:
         return
     assert isinstance(jekyll(body), str)
 
@@ -358,7 +362,7 @@ def test_any_text_is_either_refused_or_converted(jekyll, text):
 )
 def test_code_passes_liquid_untouched(jekyll, text):
     """Code of any content comes out as it went in, whatever Liquid might take it for."""
-    body = exporter._liquid(exporter.code("x" + text, "text"), exporter.Post({}, "", "", "en"))
+    body = liquid(code("x" + text, "text"), Post(None))
     page = jekyll(body)
     code = re.search(r"(?s)<pre><code[^>]*>(.*)</code></pre>", page)[1]
     assert html.unescape(code).rstrip() == ("x" + text).rstrip()
