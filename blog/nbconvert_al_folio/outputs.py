@@ -131,8 +131,10 @@ class Outputs:
             text = joined(data.get("text/plain", ""))
             if _WIDGET_BAR.search(text):
                 return []
-            self.problems.warn("a widget is left out; its text stands there, if it has one")
-            return [] if mime is None else self._text(text)
+            if mime is None:
+                raise Stop(f"an output of type {WIDGET}, which needs a kernel", NO_PLACE)
+            self.problems.warn("the text of a widget stands in its place")
+            return self._text(text)
         if set(data) & set(LOADS):
             return []
         program = next((m for m in PROGRAMS if m in data), None)

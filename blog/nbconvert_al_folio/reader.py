@@ -109,11 +109,7 @@ class NotebookReader:
         if self.notebook.nbformat < 4:
             self.problems.error("a notebook of format 4 is expected", "open and save it in Jupyter")
         for _, cell in self._cells():
-            for text in [cell.source, *(_shown(o) for o in cell.get("outputs", []))]:
-                if private := _PRIVATE.search(text):
-                    self.problems.error(
-                        f"a private-use character U+{ord(private[0]):04X}", "take it out"
-                    )
+            self._check_characters(cell)
             if cell.cell_type != "code" or not cell.source.strip():
                 continue
             tags = cell.metadata.get("tags", [])
@@ -132,6 +128,22 @@ class NotebookReader:
                     excusable="unexecuted",
                 )
         self.problems.where = self.path.name
+
+    def _check_characters(self, cell: NotebookNode) -> None:
+        """Private characters stand for formulas here; half of a character cannot be written."""
+        places = [(cell, "source")]
+        for output in cell.get("outputs", []):
+            mime = best(output) or ""
+            places += [(output.data, mime)] if mime.startswith("text/") else []
+            places += [(output, "text")] if "text" in output else []
+        for place, key in places:
+            text = joined(place[key])
+            if private := _PRIVATE.search(text):
+                self.problems.error(
+                    f"a private-use character or half of one, U+{ord(private[0]):04X}",
+                    "take it out",
+                )
+                place[key] = _PRIVATE.sub("\ufffd", text)
 
     def _sources(self) -> Iterator[Source]:
         for number, cell in self._cells():
@@ -333,12 +345,6 @@ class NotebookReader:
 def _displays(cell: NotebookNode) -> list[NotebookNode]:
     kinds = ("display_data", "execute_result")
     return [o for o in cell.get("outputs", []) if o.output_type in kinds]
-
-
-def _shown(output: NotebookNode) -> str:
-    mime = best(output)
-    text = output.data[mime] if mime and mime.startswith("text/") else output.get("text", "")
-    return joined(text)
 
 
 def _raw_kind(cell: NotebookNode) -> str:

@@ -19,14 +19,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-
+from nbconvert_al_folio import markup
 from nbconvert_al_folio.context import Figure, PostContext
 from nbconvert_al_folio.filters import liquid
 from nbconvert_al_folio.kramdown import Kramdown
-from nbconvert_al_folio.markup import code
 from nbconvert_al_folio.parse import parse
 from nbconvert_al_folio.post import Post
 from nbconvert_al_folio.scan import TexError
+
 from tests.blog import browser
 
 WORD = "Xformula"
@@ -362,7 +362,7 @@ def test_any_text_is_either_refused_or_converted(jekyll, text):
 )
 def test_code_passes_liquid_untouched(jekyll, text):
     """Code of any content comes out as it went in, whatever Liquid might take it for."""
-    body = liquid(code("x" + text, "text"), Post(None))
+    body = liquid(markup.code("x" + text, "text"), Post(None))
     page = jekyll(body)
     code = re.search(r"(?s)<pre><code[^>]*>(.*)</code></pre>", page)[1]
     assert html.unescape(code).rstrip() == ("x" + text).rstrip()
