@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from bs4 import BeautifulSoup
-from bs4.element import NavigableString, Tag
+from bs4.element import NavigableString, Stylesheet, Tag
 from bs4.formatter import EntitySubstitution, HTMLFormatter
 
 from . import tex
@@ -98,7 +98,7 @@ class HtmlOutput:
             style.decompose()
             return
         css = re.sub(r"@import[^;]*;", "", css)
-        style.string = f"@scope (#{self.name}) {{\n{css.strip()}\n}}"
+        style.string = Stylesheet(f"@scope (#{self.name}) {{\n{css.strip()}\n}}")
 
     def _lead(self, tag: Tag) -> None:
         """Pictures and other media become files, or are asked for by https; links lead on."""

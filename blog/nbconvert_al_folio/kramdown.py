@@ -53,7 +53,7 @@ class Kramdown:
             previous = node.type
         return out
 
-    def _figure(self, node: SyntaxTreeNode) -> Figure | None:
+    def _figure(self, node: SyntaxTreeNode) -> Figure | str | None:
         if node.type != "paragraph" or len(node.children[0].children) != 1:
             return None
         image = node.children[0].children[0]
@@ -61,6 +61,8 @@ class Kramdown:
             return None
         src, alt = self._source(image)
         path = self.context.image(src)
+        if not path:
+            return escape(alt)
         caption = Html(self.cell, self.context).text(str(image.attrs.get("title", "")))
         return Figure(path, alt, caption, self.context.width(path))
 
@@ -266,8 +268,10 @@ class Kramdown:
             return f"[{text}]({url}{title})"
         if node.type == "image":
             src, alt = self._source(node)
-            url = escape_url(self.context.address(self.context.image(src)))
-            return f"![{escape(alt)}]({url})"
+            path = self.context.image(src)
+            if not path:
+                return escape(alt)
+            return f"![{escape(alt)}]({escape_url(self.context.address(path))})"
         if node.type == "html_inline":
             if re.match(r"</?a\b", node.content, re.I):
                 self.in_link = not node.content.startswith("</")

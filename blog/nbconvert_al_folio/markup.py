@@ -96,6 +96,8 @@ class _Renderer(RendererHTML):
         src = writer.cell.restore(str(token.attrs["src"]))
         alt = writer.context.describe(writer.cell.restore(token.content), src)
         path = writer.context.image(src)
+        if not path:
+            return html.escape(alt)
         title = writer.cell.restore(str(token.attrs.get("title", "")))
         title = f' title="{html.escape(title)}"' if title else ""
         return f'<img src="{writer.context.address(path)}" alt="{html.escape(alt)}"{title}>'

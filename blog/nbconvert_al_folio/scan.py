@@ -16,7 +16,8 @@ from mdit_py_plugins.footnote import footnote_plugin
 
 FIRST = 0xF0000  # one character of a private-use plane stands for one formula
 MARK = re.compile("[\U000f0000-\U000ffffd]")
-LONGEST = 4000  # characters of an inline formula; without an end the search for `$` is quadratic
+# of an inline formula: characters, and braces in braces; without a limit the search is quadratic
+LONGEST, DEEPEST = 4000, 30
 
 
 class TexError(ValueError):
@@ -183,6 +184,8 @@ def _closing(source: str, at: int, mark: str, code: dict[int, int]) -> int | Non
             at = span.end() if span else at + 1
         elif char in "{}":
             depth = max(0, depth + (char == "{") - (char == "}"))
+            if inline and depth > DEEPEST:
+                break
             at += 1
         elif not source.startswith(mark, at):
             at += 1

@@ -86,7 +86,8 @@ def page(body: str) -> str:
     return (
         '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">'
         '<meta name="viewport" content="width=device-width">'
-        "<style>img { max-width: 100% } div, mjx-container, pre { overflow-x: auto }</style>"
+        "<style>img { max-width: 100% } div, pre { overflow-x: auto }"
+        " mjx-container { overflow-x: auto; min-width: 0 !important }</style>"
         f"<script>window.MathJax = {{ tex: {{ tags: 'ams', inlineMath: {inline} }} }};</script>"
         f'<script defer src="{LOCAL}"></script><article>{body}</article>'
     )

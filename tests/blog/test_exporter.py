@@ -15,46 +15,13 @@ import nbconvert_al_folio as blog
 import nbformat
 import pytest
 import yaml
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_output
 
 from tests.blog import foreign
+from tests.blog.notebook import body, export, html_of, ran, write
 
 ROOT = Path(__file__).parents[2]
-META = {"title": "A title", "date": "2026-01-02"}
 PNG = foreign.picture()
-
-
-def write(folder: Path, *cells, name: str = "01_note.ipynb", **post) -> Path:
-    """A notebook of these cells (a string is Markdown) with this `post` metadata."""
-    cells = [new_markdown_cell(c) if isinstance(c, str) else c for c in cells]
-    for index, cell in enumerate(cells):
-        cell["id"] = f"c{index:03d}"
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(new_notebook(cells=cells, metadata={"post": {**META, **post}}), path)
-    return path
-
-
-def ran(source: str, *data: dict, tags=(), count: int | None = 1, **metadata):
-    """An executed code cell with these outputs."""
-    outputs = [new_output("display_data", data=d, metadata=metadata) for d in data]
-    return new_code_cell(
-        source, outputs=outputs, execution_count=count, metadata={"tags": list(tags)}
-    )
-
-
-def export(path: Path, **options) -> str:
-    """The text of one post."""
-    return blog.publish([path], path.parent / "site", **options)[0].read_text("utf-8")
-
-
-def html_of(path: Path, **options) -> str:
-    """The cells of one notebook as HTML."""
-    return blog.HtmlExporter(**options).from_filename(str(path))[0]
-
-
-def body(text: str) -> str:
-    return text.split("\n---\n", 1)[1].split("{::nomarkdown}\n<style>")[0].strip()
 
 
 # --- front matter -------------------------------------------------------------------------------
