@@ -15,7 +15,7 @@ from . import tex
 from .scan import Math, TexError
 
 _ATTRIBUTE = re.compile(r"""\s+([^\s"'<>/=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>]+))?""")
-_OPENING = re.compile(r"<([A-Za-z][\w:-]*)(?=[\s/>])")
+_TAG = re.compile(rf"<(/?[A-Za-z][\w:-]*)(?=[\s/>])(?:{_ATTRIBUTE.pattern})*")
 # addresses with a scheme that a post may lead to; what runs a program is not among them
 _SCHEMES = ("http", "https", "mailto", "tel", "ftp", "doi")
 
@@ -103,18 +103,16 @@ class PostContext:
     def tag(self, tag: str) -> str:
         """An HTML tag of a Markdown cell, as JupyterLab lets it through.
 
-        Scripts, styles and handlers of events go, images and links lead where Markdown's would.
+        Handlers of events go; images and links lead where Markdown's would.
         """
-        opening = _OPENING.match(tag)
+        opening = _TAG.match(tag)
         name = opening[1].lower() if opening else ""
-        if name in ("script", "style"):
-            self.warn(f"a <{name}> in a Markdown cell is left out, as in JupyterLab")
-            return ""
-        if not opening:
+        if not opening or name.startswith("/"):
             return tag
+        start = len(name) + 1
         given = {
             m[1].lower(): html.unescape((m[2] or "").strip("\"'"))
-            for m in _ATTRIBUTE.finditer(tag, opening.end())
+            for m in _ATTRIBUTE.finditer(opening[0], start)
         }
         new: dict[str, str] = {}
         if name == "img" and given.get("src"):
@@ -127,7 +125,7 @@ class PostContext:
 
         def written(match: re.Match) -> str:
             attribute = match[1].lower()
-            if attribute.startswith("on") or attribute in ("srcdoc", "formaction"):
+            if attribute.startswith("on") or attribute in ("srcdoc", "action", "formaction"):
                 self.warn(f"{attribute}= in a Markdown cell is left out, as in JupyterLab")
                 return ""
             value = new.pop(attribute, None)
@@ -135,9 +133,9 @@ class PostContext:
                 return match[0]
             return f' {match[1]}="{html.escape(value)}"'
 
-        body = _ATTRIBUTE.sub(written, tag[opening.end() :])
+        body = _ATTRIBUTE.sub(written, opening[0][start:])
         missing = "".join(f' {key}="{html.escape(value)}"' for key, value in new.items() if value)
-        return opening[0] + missing + body
+        return tag[:start] + missing + body + tag[opening.end() :]
 
     def source(self, url: str) -> str:
         """The address of a video, a sound or a frame: of the web, or a file beside the notebook."""

@@ -20,7 +20,7 @@ from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 from mdit_py_plugins.footnote import footnote_plugin
 
-from .scan import FIRST, MARK, Math, scan
+from .scan import FIRST, MARK, PROGRAM, Math, scan
 
 
 def _is_cjk(char: str) -> bool:
@@ -73,6 +73,7 @@ class Cell:
     key: str = ""
     notes: dict[str, str] = field(default_factory=dict)  # label: id of the note that it means
     definitions: dict[str, list[Token]] = field(default_factory=dict)  # id: what the note says
+    dropped: int = 0  # scripts and style sheets
 
     def restore(self, text: str) -> str:
         """Put the formulas back as they were written: code and addresses hold no mathematics."""
@@ -167,7 +168,8 @@ def parse(source: str, key: str = "", shared: Shared | None = None) -> Cell:
         for child in token.children or []
         if child.type == "footnote_ref"
     }
-    return Cell(tokens, formulas, key, notes, definitions)
+    dropped = len(PROGRAM.findall(source)) - len(PROGRAM.findall(text))
+    return Cell(tokens, formulas, key, notes, definitions, dropped)
 
 
 def _without_notes(tokens: list[Token], key: str) -> tuple[list[Token], dict[str, list[Token]]]:

@@ -260,6 +260,8 @@ class NotebookReader:
                 stray = re.search(r"\\[A-Za-z]+\{", child.content) if child.type == "text" else None
                 if stray:
                     self.problems.warn(f"{stray[0]}...}} in the text is no formula")
+        if cell.dropped:
+            self.problems.warn("a <script> or <style> of the text is left out, as in JupyterLab")
         writer = Html(cell, self.context)
         if self.site.html:
             blocks = [Block("html", writer.document())]

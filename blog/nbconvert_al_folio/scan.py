@@ -37,6 +37,7 @@ _CODE = re.compile(r"(?<!`)(?P<ticks>`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)(?P=tick
 _ATTRIBUTE = r"""\s+[A-Za-z_:][\w.:-]*(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'=<>`]+))?"""
 _TAG = re.compile(rf"</?[A-Za-z][A-Za-z0-9-]*(?:{_ATTRIBUTE})*\s*/?>", re.S)
 _RAW = re.compile(r"<(script|style|pre|code|textarea)\b[^<>]*>", re.I)
+PROGRAM = re.compile(r"</?(script|style)\b", re.I)
 _AUTOLINK = re.compile(r"<[A-Za-z][A-Za-z0-9+.-]+:[^\s<>]*>")
 _BEGIN = re.compile(r"\\begin\{([A-Za-z]+\*?)\}")
 _REFERENCE = re.compile(r"\\(?:eq)?ref\{[^{}\n]*\}")
@@ -50,6 +51,7 @@ def scan(source: str, markdown: bool = True) -> tuple[str, list[Math]]:
     Found are `$..$` (not across a blank line, and not money: see `is_money`),
     `$$..$$`, `\\\\(..\\\\)`, `\\\\[..\\\\]`, a bare environment `\\begin{..}..\\end{..}` and a bare
     `\\ref` or `\\eqref`; `$` in code, in tags and after a backslash is text.
+    A <script> or <style> of a Markdown cell goes, as in JupyterLab.
     Returns the text and the formulas in order; raises TexError for mathematics left open.
 
     >>> text, found = scan("the density $q(z)$ and `$HOME`")
@@ -74,7 +76,8 @@ def scan(source: str, markdown: bool = True) -> tuple[str, list[Math]]:
         hit = None if at in code else _formula(source, at, code)
         if hit is None:
             stop = code.get(at) or _skip(source, at, markdown)
-            out.append(source[at:stop])
+            if not (markdown and at not in code and PROGRAM.match(source, at)):
+                out.append(source[at:stop])
         else:
             tex, display, stop = hit
             out.append(chr(FIRST + len(found)))
