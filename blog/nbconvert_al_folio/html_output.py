@@ -23,6 +23,9 @@ BLOCKED = {
 REMEDY = "tag the cell remove-output, show a picture instead, or leave it out with --lenient"
 _NO_MATH = ("script", "style", "pre", "code", "textarea")
 _SEEN = "img svg video audio canvas iframe input button select table hr script div[id]"
+# style sheets from elsewhere would restyle the whole page; Colab's buttons work in Colab alone, and
+# MathJax 3 has no Hub
+_LEFT_OUT = "link, base, meta, .colab-df-convert, .colab-df-quickchart, .colab-df-buttons"
 _MANY = 500  # tags that nothing closes; more are no HTML, and would take a parser minutes
 
 
@@ -50,6 +53,11 @@ class HtmlOutput:
         """The output in a <div> of its own; "" where there is nothing to see."""
         try:
             soup = BeautifulSoup(_closed(text), "html.parser")
+            for tag in soup.select(_LEFT_OUT):
+                tag.decompose()
+            for script in soup.find_all("script"):
+                if re.search(r"google\.colab|MathJax\.Hub", script.get_text()):
+                    script.decompose()
             self._check(soup)
             for style in soup.find_all("style"):
                 self._keep_inside(style)
@@ -98,6 +106,7 @@ class HtmlOutput:
             style.decompose()
             return
         css = re.sub(r"@import[^;]*;", "", css)
+        css = re.sub(r"(?<=url\()([\"']?)http:", r"\1https:", css)
         style.string = Stylesheet(f"@scope (#{self.name}) {{\n{css.strip()}\n}}")
 
     def _lead(self, tag: Tag) -> None:

@@ -126,6 +126,7 @@ def renderers() -> dict[str, Renderer]:
 
 _NEW_PLOT = re.compile(r"Plotly\.(?:newPlot|plot|react)\(\s*(?:'[^']*'|\"[^\"]*\"|[\w.]+)\s*,\s*")
 _VEGA_EMBED = re.compile(r"vegaEmbed|vega-embed")
+_CHART = {"mark", "layer", "concat", "hconcat", "vconcat", "facet", "repeat"}
 _LOADS = re.compile(
     r"define\('plotly'|require\.undef\([\"']plotly|window\.PlotlyConfig|_bokeh_is_loading|HoloViews"
 )
@@ -145,7 +146,7 @@ def find(text: str) -> tuple[str, Any] | None:
     if _VEGA_EMBED.search(text):
         for match in re.finditer(r"\}\)\(|(?:spec|opt_spec)\s*=\s*", text):
             chart, _ = _json(text, match.end())
-            if isinstance(chart, dict) and {"mark", "layer", "hconcat", "vconcat"} & set(chart):
+            if isinstance(chart, dict) and _CHART & set(chart):
                 return VEGALITE, chart
     return (PLOTLY, None) if _LOADS.search(text) else None
 

@@ -53,11 +53,14 @@ _FULL_BAR = re.compile(r"^.*100%\s?\|.*\|\s*[\d.]+[kMG]?/[\d.]+[kMG]?\s*\[.*\].*
 _WIDGET_BAR = re.compile(r"Progress|^\s*\d+%\|")
 
 
-def best(output: NotebookNode) -> str | None:
-    """The MIME type of an output that the post shows."""
+def best(output: NotebookNode, but: str = "") -> str | None:
+    """The MIME type of an output that the post shows, or would show but for one."""
     if output.output_type not in ("display_data", "execute_result"):
         return None
-    return next((mime for mime in PREFERENCE if mime in output.data), None)
+    mimes = [mime for mime in PREFERENCE if mime in output.data and mime != but]
+    if "text/latex" in mimes and "text/html" not in mimes:
+        return "text/latex"  # the picture beside it is one of the formula
+    return next(iter(mimes), None)
 
 
 def joined(text: Any) -> str:
@@ -145,22 +148,19 @@ class Outputs:
             )
         if mime is None:
             raise Stop(f"an output of type {', '.join(data)}, which no web page can show", NO_PLACE)
+        key = f"c{self.number}o{self.count}"
+        if mime == "text/latex" and key not in self.reader.texts:
+            mime = best(output, but=mime)  # it is no TeX that MathJax knows, such as a tabular
         text = joined(data[mime])
         if mime in IMAGES:
             return [Block("figure", figure=self._figure(mime, output))]
         if mime == "text/html":
             return self._html(text)
         if mime in ("text/markdown", "text/latex"):
-            return self._markdown(mime, text, data)
+            if bare_caption(text) in self.captions:
+                return []
+            return self.reader.markdown(self.reader.texts[key])
         return self._text(text)
-
-    def _markdown(self, mime: str, text: str, data: dict) -> list[Block]:
-        if bare_caption(text) in self.captions:
-            return []
-        cell = self.reader.texts.get(f"c{self.number}o{self.count}")
-        if cell is None:  # it was no TeX that MathJax knows, such as a tabular
-            return self._text(joined(data.get("text/plain", text)))
-        return self.reader.markdown(cell)
 
     # --- figures
 

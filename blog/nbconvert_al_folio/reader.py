@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markdown_it.token import Token
 from nbformat import NotebookNode
 
 from .context import Figure, PostContext
@@ -55,7 +55,8 @@ class NotebookReader:
         title, opening = self._title()
         post = Post(self.head, self._front_matter(title))
         self.texts.check()
-        self.anchors = self._anchors()
+        self.anchors = self._anchors(opening)
+        self.solutions = solutions(self.path, self._cells(), self.problems)
         self.context = PostContext(
             link=self.site.link,
             image=self.site.image,
@@ -154,7 +155,7 @@ class NotebookReader:
             for count, output in enumerate(_displays(cell), 1):
                 mime = best(output)
                 if mime in ("text/markdown", "text/latex"):
-                    spare = mime == "text/latex" and "text/plain" in output.data
+                    spare = mime == "text/latex" and best(output, but=mime) is not None
                     yield Source(f"c{number}o{count}", where, joined(output.data[mime]), spare)
 
     # --- title and front matter
@@ -226,6 +227,8 @@ class NotebookReader:
                 blocks = [Block("html", raw(cell.source, self))]
             elif _raw_kind(cell) == "text/markdown":
                 blocks = self.markdown(self.texts[f"c{number}"])
+            elif cell.source.strip():
+                self.problems.warn(f"a raw cell of type {_raw_kind(cell)} is left out")
         elif cell.cell_type == "code" and cell.source.strip():
             code, outputs = [], self._outputs.blocks()
             if not cell.metadata.get("transient", {}).get("remove_source"):
@@ -237,7 +240,10 @@ class NotebookReader:
             blocks = code + outputs
         if "hide-cell" in tags:
             blocks = self.fold("cell" if cell.cell_type == "code" else "text", blocks)
-        return blocks + self._solutions.get(number, [])
+        if number in self.solutions:
+            exercise, source = self.solutions[number]
+            blocks += self.fold("solution", [Block("code", source, "python")], number=exercise)
+        return blocks
 
     def fold(self, summary: str, blocks: list[Block], **words: Any) -> list[Block]:
         """The blocks behind a line on which the reader opens them."""
@@ -302,9 +308,9 @@ class NotebookReader:
         magic = re.match(r"%%(bash|sh|html|latex|javascript|js|perl|ruby|R|cython)\b", cell.source)
         return Block("code", cell.source, magic[1].lower() if magic else language.lower())
 
-    # --- anchors and exercises
+    # --- anchors
 
-    def _anchors(self) -> dict[str, str]:
+    def _anchors(self, title: Token | None) -> dict[str, str]:
         """Every place in the post that a link may name: the name, and the id on the page."""
         out: dict[str, str] = {}
         for cell in self.notebook.cells:
@@ -314,34 +320,14 @@ class NotebookReader:
         for number, _, node in self._headings():
             text = self.texts[f"c{number}"].plain(node).strip()
             name = slug(text)
-            out.setdefault(text.replace(" ", "-"), name)  # JupyterLab's own name for it
-            out.setdefault(name, name)
+            if node.nester_tokens.opening is title:
+                name = ""  # the theme prints the title, at the top
+            for spelling in (text.replace(" ", "-"), slug(text)):  # JupyterLab's, kramdown's
+                out.setdefault(spelling, name)
         return out
 
     def _anchor(self, fragment: str) -> str | None:
         return fragment if fragment.startswith("mjx-eqn") else self.anchors.get(fragment)
-
-    @cached_property
-    def _solutions(self) -> dict[int, list[Block]]:
-        """Solutions by the cell that they follow: the last code cell of their exercise."""
-        found = solutions(self.path)
-        out: dict[int, list[Block]] = {}
-        number, after = None, {}
-        for position, cell in enumerate(self.notebook.cells if found is not None else [], 1):
-            tags = cell.metadata.get("tags", [])
-            if cell.cell_type == "markdown":
-                # the number in the nearest heading above, whatever the language calls an exercise
-                headings = re.findall(r"(?m)^#{2,6}\s+\D*?(\d+)", cell.source)
-                number = headings[-1] if headings else number
-            elif number and ("exercise" in tags or "check" in tags):
-                after[number] = cell.metadata.get("number", position)
-        for number, last in after.items():
-            if number not in found:
-                self.problems.error(f"exercise {number} has no solution in solutions.py")
-                continue
-            code = Block("code", found[number], "python")
-            out[last] = self.fold("solution", [code], number=number)
-        return out
 
 
 def _displays(cell: NotebookNode) -> list[NotebookNode]:
@@ -350,7 +336,9 @@ def _displays(cell: NotebookNode) -> list[NotebookNode]:
 
 
 def _raw_kind(cell: NotebookNode) -> str:
-    return cell.metadata.get("raw_mimetype", cell.metadata.get("format", ""))
+    """The type of a raw cell; without one it is text, unless it is some tool's front matter."""
+    kind = cell.metadata.get("raw_mimetype", cell.metadata.get("format", ""))
+    return kind or ("front matter" if cell.source.startswith("---") else "text/markdown")
 
 
 def _is_toc(cell: NotebookNode) -> bool:

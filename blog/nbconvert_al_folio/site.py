@@ -27,6 +27,7 @@ MEDIA = {
     **IMAGES,
     "video/webm": "webm",
     "video/mp4": "mp4",
+    "video/x-m4v": "m4v",
     "audio/wav": "wav",
     "audio/mpeg": "mp3",
 }
