@@ -84,7 +84,7 @@ def plotly(data: Any, view: View) -> str:
         _scripts(_PLOTLY)
         + """
 <script>
-for (const place of document.querySelectorAll(".live-plotly")) {
+for (const place of window.Plotly ? document.querySelectorAll(".live-plotly") : []) {
   const figure = JSON.parse(place.nextElementSibling.textContent);
   Plotly.newPlot(place, figure.data, figure.layout || {}, {...figure.config, responsive: true});
 }
@@ -100,7 +100,7 @@ def vega(data: Any, view: View) -> str:
         _scripts(_VEGA)
         + """
 <script>
-for (const place of document.querySelectorAll(".live-vega")) {
+for (const place of window.vegaEmbed ? document.querySelectorAll(".live-vega") : []) {
   const chart = JSON.parse(place.nextElementSibling.textContent);
   vegaEmbed(place, chart, {ast: true, expr: vega.expressionInterpreter, actions: false});
 }

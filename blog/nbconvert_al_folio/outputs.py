@@ -49,6 +49,7 @@ NO_ALT = (
     "figures without it with --missing-alt warn"
 )
 NO_PLACE = "tag the cell remove-output, show a picture instead, or leave it out with --lenient"
+_PLAYS = re.compile(r"<(?:iframe|video|audio)\b", re.I)
 _FULL_BAR = re.compile(r"^.*100%\s?\|.*\|\s*[\d.]+[kMG]?/[\d.]+[kMG]?\s*\[.*\].*$")
 _WIDGET_BAR = re.compile(r"Progress|^\s*\d+%\|")
 
@@ -60,6 +61,8 @@ def best(output: NotebookNode, but: str = "") -> str | None:
     mimes = [mime for mime in PREFERENCE if mime in output.data and mime != but]
     if "text/latex" in mimes and "text/html" not in mimes:
         return "text/latex"  # the picture beside it is one of the formula
+    if "text/html" in mimes and _PLAYS.search(joined(output.data["text/html"])):
+        return "text/html"  # the picture beside it is one of the video
     return next(iter(mimes), None)
 
 

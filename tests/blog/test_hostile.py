@@ -96,7 +96,8 @@ def test_liquid_of_a_notebook_is_text_wherever_it_stands(tmp_path):
     (tmp_path / "p.png").write_bytes(b"picture")
     note = {"alt": LIQUID + '" onerror="x', "caption": LIQUID}
     cells = [
-        f"# T {LIQUID}\n\n{LIQUID} `{LIQUID}` $z_{{{{x}}}}$\n\n> [a](https://x/{LIQUID} '{LIQUID}')",
+        f"# T {LIQUID}\n\n{LIQUID} `{LIQUID}` $z_{{{{x}}}}$",
+        f"> [a](https://x/{LIQUID} '{LIQUID}')",
         f"![{LIQUID}](p.png '{LIQUID}')\n\n<b title='{LIQUID}'>{LIQUID}</b>[^{{{{1}}]",
         f"[^{{{{1}}]: {LIQUID}\n\n<u>{LIQUID}</u>\n\n<div title='{LIQUID}'>{LIQUID}</div>",
         ran(LIQUID, {"text/plain": LIQUID}, {"text/html": f"<i>{LIQUID}</i>"}, tags=["hide-cell"]),

@@ -205,7 +205,7 @@ def spans(draw, deep=False, lines=True, display=True):
     source, words, formulas = [], [], []
     kinds = ["word"] * 3 + ["odd"] + ["math"] * 2 + ["code"]
     if not deep:
-        kinds += ["strong", "em", "link", "br", "bold"] + ["display"] * display
+        kinds += ["strong", "em", "link", "br", "bold", "u", "font"] + ["display"] * display
     for _ in range(draw(st.integers(1, 5))):
         kind = draw(st.sampled_from(kinds))
         if kind == "word":
@@ -226,9 +226,9 @@ def spans(draw, deep=False, lines=True, display=True):
             formulas.append(("d", tex))
         else:
             inner, inner_words, inner_formulas = draw(spans(deep=True, lines=lines))
-            shape = {"strong": "**%s**", "em": "*%s*", "bold": "c<b>a %s</b>"}.get(
-                kind, "[%s](http://a.b/c_d?x=1&y=(2))"
-            )
+            shape = {"strong": "**%s**", "em": "*%s*", "bold": "c<b>a %s</b>"}
+            shape |= {"u": "c<u>a %s</u>", "font": 'c<font color="red">a %s</font>'}
+            shape = shape.get(kind, "[%s](http://a.b/c_d?x=1&y=(2))")
             pair = (shape.replace("%s", inner), shape.replace("%s", inner_words))
             formulas += inner_formulas
         between = draw(st.sampled_from([" ", "  ", "\n"])) if lines and not deep else " "

@@ -8,7 +8,7 @@ import re
 import nbconvert_al_folio as blog
 import pytest
 from nbconvert_al_folio import interactive
-from nbformat.v4 import new_markdown_cell
+from nbformat.v4 import new_markdown_cell, new_raw_cell
 from traitlets.config import Config
 
 from tests.blog import foreign
@@ -250,6 +250,32 @@ def test_pictures_of_html_are_files_or_come_by_https(tmp_path, caplog):
     assert text.count("relative_url") == 2
     assert 'src="https://h/b.png"' in text and '<iframe src="https://h/">' in text
     assert "asked for by https" in caplog.text
+
+
+def test_a_video_is_more_than_its_picture_and_a_formula_than_its_own(tmp_path):
+    video = {"text/html": '<iframe src="https://h/v"></iframe>', "image/jpeg": PNG}
+    formula = {"text/latex": "$f_1$", "image/png": PNG, "text/plain": "f"}
+    table = {"text/latex": "\\begin{tabular}{l} a \\end{tabular}", "image/png": PNG}
+    text = body(
+        export(write(tmp_path, ran("v", video), ran("f", formula), ran("t", table, alt="a")))
+    )
+    assert "<iframe" in text and "$$f_1$$" in text and text.count("include figure") == 1
+
+
+def test_raw_cells_are_text_or_told_of(tmp_path, caplog):
+    cells = [new_raw_cell("Under the licence $L_1$"), new_raw_cell("---\ntitle: x\n---")]
+    cells.append(new_raw_cell("\\foo", metadata={"raw_mimetype": "text/latex"}))
+    assert body(export(write(tmp_path, *cells))) == "Under the licence $$L_1$$"
+    assert caplog.text.count("raw cell") == 2
+
+
+def test_what_works_in_colab_or_with_mathjax_2_alone_goes(tmp_path):
+    text = html_output(
+        tmp_path,
+        '<link rel="stylesheet" href="http://x"><p>kept</p><button class="colab-df-convert">b</button>'
+        "<script>google.colab.kernel</script><script>MathJax.Hub.Config({})</script>",
+    )
+    assert text == "<p>kept</p>"
 
 
 def test_words_that_programs_use_are_no_programs(tmp_path):
