@@ -47,7 +47,7 @@ notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even whe
 	@$(python) -m tools.notebooks sync $(if $(all),--all)
 
 posts: setup  ## write the notebooks as al-folio posts under build/site (repository=URL ref=TAG)
-	@$(python) -m blog notebooks/*.ipynb notebooks/ko/*.ipynb --out build/site \
+	@.venv/bin/al-folio notebooks/*.ipynb notebooks/ko/*.ipynb --out build/site \
 		$(if $(repository),--repository $(repository)) $(if $(ref),--ref $(ref))
 
 bench: .venv-bench/.ready  ## race seven other libraries, with an environment of their own (half an hour)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import jinja2
 import nbformat
-from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter
 
+from nbconvert_al_folio import HtmlExporter
 from tools.pairs import write
 
 ASSETS = Path(__file__).with_name("page")
@@ -23,14 +23,12 @@ def page(notebook, name: str, order: list[str]) -> str:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = relink(cell.source)
-    exporter = HTMLExporter(
-        template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
-    )
-    body, _ = exporter.from_notebook_node(notebook)
+    exporter = HtmlExporter(date="today", lenient=True)
+    body, resources = exporter.from_notebook_node(notebook, {"metadata": {"name": name}})
     i = order.index(name)
     return TEMPLATES.get_template("notebook.html").render(
-        title=title(notebook),
-        lang=notebook.metadata.get("post", {}).get("lang", "en"),
+        title=resources["post"].meta["title"],
+        lang=resources["post"].head.lang,
         body=jinja2.utils.markupsafe.Markup(body),
         before=order[i - 1] if i else None,
         after=order[i + 1] if i + 1 < len(order) else None,

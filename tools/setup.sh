@@ -33,5 +33,5 @@ mkdir -p "$TMPDIR"
 "$venv/bin/python" -m pip install --quiet --quiet --no-cache-dir --disable-pip-version-check \
     --require-hashes -r "$requirements"
 "$venv/bin/python" -m pip install --quiet --quiet --no-cache-dir --disable-pip-version-check \
-    --no-build-isolation --no-deps -e .
+    --no-build-isolation --no-deps -e . -e ./blog
 cp "$requirements" "$venv/.ready"

@@ -306,7 +306,8 @@ class NotebookReader:
         kernel = self.notebook.metadata.get("kernelspec", {})
         language = str(info.get("name") or kernel.get("language") or "python")
         magic = re.match(r"%%(bash|sh|html|latex|javascript|js|perl|ruby|R|cython)\b", cell.source)
-        return Block("code", cell.source, magic[1].lower() if magic else language.lower())
+        language = magic[1].lower() if magic else language.lower()
+        return Block("code", cell.source, language, " ".join(cell.metadata.get("tags", [])))
 
     # --- anchors
 

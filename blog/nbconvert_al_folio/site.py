@@ -156,6 +156,8 @@ class Site:
                 return self.call(f"{{% post_url {known} %}}", f"{known[11:]}.html") + fragment
         if self.head.repository:
             return self.in_repository(near) + fragment
+        if self.html:
+            return url  # a page stands where its links were written for
         self.nowhere.append(url)
         return ""
 

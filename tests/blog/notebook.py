@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import nbconvert_al_folio as blog
 import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import nbconvert_al_folio as blog
 
 META = {"title": "A title", "date": "2026-01-02"}
 

@@ -7,14 +7,14 @@ import re
 from functools import cache
 from pathlib import Path
 
-import nbconvert_al_folio as blog
 import nbformat
 import pytest
 from nbconvert import HTMLExporter
-from nbconvert_al_folio.post import default_slug
-from nbconvert_al_folio.tex import _mathjax_names
 from nbformat.v4 import new_markdown_cell, new_notebook
 
+import nbconvert_al_folio as blog
+from nbconvert_al_folio.post import default_slug
+from nbconvert_al_folio.tex import _mathjax_names
 from tests.blog import browser, foreign, gallery
 from tests.blog.test_kramdown import as_written, some_documents
 

@@ -11,12 +11,12 @@ import sys
 import time
 from pathlib import Path
 
-import nbconvert_al_folio as blog
 import nbformat
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_output
 
+import nbconvert_al_folio as blog
 from tests.blog import foreign
 from tests.blog.notebook import body, export, html_of, ran, write
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 
-import nbconvert_al_folio as blog
 import nbformat
 import pytest
 import yaml
 from nbformat.v4 import new_markdown_cell
 
+import nbconvert_al_folio as blog
 from tests.blog import foreign
 from tests.blog.notebook import body, export, ran, write
 

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+
 from nbconvert_al_folio import markup
 from nbconvert_al_folio.context import Figure, PostContext
 from nbconvert_al_folio.filters import liquid
@@ -26,7 +27,6 @@ from nbconvert_al_folio.kramdown import Kramdown
 from nbconvert_al_folio.parse import parse
 from nbconvert_al_folio.post import Post
 from nbconvert_al_folio.scan import TexError
-
 from tests.blog import browser
 
 WORD = "Xformula"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import re
 
-import nbconvert_al_folio as blog
 import pytest
-from nbconvert_al_folio import interactive
 from nbformat.v4 import new_markdown_cell, new_raw_cell
 from traitlets.config import Config
 
+import nbconvert_al_folio as blog
+from nbconvert_al_folio import interactive
 from tests.blog import foreign
 from tests.blog.notebook import body, export, html_of, printed, ran, write
 
@@ -272,7 +272,8 @@ def test_raw_cells_are_text_or_told_of(tmp_path, caplog):
 def test_what_works_in_colab_or_with_mathjax_2_alone_goes(tmp_path):
     text = html_output(
         tmp_path,
-        '<link rel="stylesheet" href="http://x"><p>kept</p><button class="colab-df-convert">b</button>'
+        '<link rel="stylesheet" href="http://x"><p>kept</p>'
+        '<button class="colab-df-convert">b</button>'
         "<script>google.colab.kernel</script><script>MathJax.Hub.Config({})</script>",
     )
     assert text == "<p>kept</p>"

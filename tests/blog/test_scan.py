@@ -8,6 +8,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nbconvert_al_folio.scan import FIRST, MARK, scan
 
 AMOUNTS = [
