@@ -406,15 +406,29 @@ def test_solutions_are_folded_after_their_exercise(tmp_path):
 # --- the other doors ------------------------------------------------------------------------------
 
 
-def test_nbconvert_writes_the_same_post(tmp_path):
+def test_nbconvert_writes_the_same_post_from_any_folder(tmp_path):
     nbformat.write(foreign.notebook(), tmp_path / "foreign.ipynb")
-    subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", "al-folio",
-         tmp_path / "foreign.ipynb", "--output-dir", tmp_path / "one"],
-        check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+    run = (
+        "import sys; from nbconvert.nbconvertapp import NbConvertApp\n"
+        "app = NbConvertApp.instance(); app.initialize(sys.argv[1:]); app.start()\n"
+        "print(type(app.writer).__name__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", run, "--to", "al-folio", "foreign.ipynb", "--output-dir", "one"],
+        check=True, cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
+    assert done.stdout == "AtomicWriter\n"
     blog.publish([tmp_path / "foreign.ipynb"], tmp_path / "two")
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+
+
+def test_the_command_is_installed(tmp_path):
+    path = write(tmp_path, "text")
+    command = Path(sys.executable).with_name("al-folio")
+    done = subprocess.run(
+        [command, path.name, "--out", "site"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == "site/_posts/2026-01-02-note.md\n"
 
 
 def test_command_line_says_why_it_refuses(tmp_path):
