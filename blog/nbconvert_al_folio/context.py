@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -11,13 +10,8 @@ from dataclasses import dataclass, field
 from markdown_it.token import Token
 from markdown_it.tree import SyntaxTreeNode
 
-from . import tex
+from . import tags, tex
 from .scan import Math, TexError
-
-_ATTRIBUTE = re.compile(r"""\s+([^\s"'<>/=]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'<>]+))?""")
-_TAG = re.compile(rf"<(/?[A-Za-z][\w:-]*)(?=[\s/>])(?:{_ATTRIBUTE.pattern})*")
-# addresses with a scheme that a post may lead to; what runs a program is not among them
-_SCHEMES = ("http", "https", "mailto", "tel", "ftp", "doi")
 
 
 @dataclass(frozen=True)
@@ -100,53 +94,6 @@ class PostContext:
     def level(self, node_tag: str) -> int:
         return min(6, max(2, int(node_tag[1]) + self.shift))
 
-    def tag(self, tag: str) -> str:
-        """An HTML tag of a Markdown cell, as JupyterLab lets it through.
-
-        Handlers of events go; images and links lead where Markdown's would.
-        """
-        opening = _TAG.match(tag)
-        name = opening[1].lower() if opening else ""
-        if not opening or name.startswith("/"):
-            return tag
-        start = len(name) + 1
-        given = {
-            m[1].lower(): html.unescape((m[2] or "").strip("\"'"))
-            for m in _ATTRIBUTE.finditer(opening[0], start)
-        }
-        new: dict[str, str] = {}
-        if name == "img" and given.get("src"):
-            new["alt"] = self.describe(given.get("alt", ""), given["src"])
-            new["src"] = self.address(self.image(given["src"]))
-        elif name == "a" and given.get("href"):
-            new["href"] = self.link(given["href"])
-        elif given.get("src"):
-            new["src"] = self.source(given["src"])
-
-        def written(match: re.Match) -> str:
-            attribute = match[1].lower()
-            if attribute.startswith("on") or attribute in ("srcdoc", "action", "formaction"):
-                self.warn(f"{attribute}= in a Markdown cell is left out, as in JupyterLab")
-                return ""
-            value = new.pop(attribute, None)
-            if value is None or value == given[attribute]:
-                return match[0]
-            return f' {match[1]}="{html.escape(value)}"'
-
-        body = _ATTRIBUTE.sub(written, opening[0][start:])
-        missing = "".join(f' {key}="{html.escape(value)}"' for key, value in new.items() if value)
-        return tag[:start] + missing + body + tag[opening.end() :]
-
-    def source(self, url: str) -> str:
-        """The address of a video, a sound or a frame: of the web, or a file beside the notebook."""
-        return self.address(self.image(url)) if not re.match(r"[a-z]+:|//|/|#", url) else url
-
-
-def is_safe(url: str) -> bool:
-    """Whether an address with a scheme leads somewhere and runs nothing.
-
-    >>> is_safe("https://a.b"), is_safe("notes.md#x"), is_safe("java\\nscript:alert(1)")
-    (True, True, False)
-    """
-    scheme = re.match(r"([^/?#]*?):", re.sub(r"[\x00-\x20]", "", url))
-    return scheme is None or scheme[1].lower() in _SCHEMES
+    def tag(self, text: str) -> str:
+        """The tags of a Markdown cell without what could run, leading where Markdown's would."""
+        return tags.clean(text, self)

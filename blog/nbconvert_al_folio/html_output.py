@@ -10,9 +10,10 @@ from bs4.element import NavigableString, Stylesheet, Tag
 from bs4.formatter import EntitySubstitution, HTMLFormatter
 
 from . import tex
-from .context import PostContext, is_safe
+from .context import PostContext
 from .problems import Stop
 from .scan import FIRST, MARK, TexError, scan
+from .tags import is_safe
 
 # what the theme's Content-Security-Policy blocks in a program, or what only Jupyter provides
 BLOCKED = {

@@ -170,11 +170,11 @@ class Html:
                 continue
             at = 0
             for mark in MARK.finditer(piece):
-                out.append(_no_dollar(piece[at : mark.start()]))
+                out.append(_raw_text(piece[at : mark.start()]))
                 formula = self.cell.formulas[ord(mark[0]) - FIRST]
                 out.append(self._math(replace(formula, tex=html.unescape(formula.tex))))
                 at = mark.end()
-            out.append(_no_dollar(piece[at:]))
+            out.append(_raw_text(piece[at:]))
         return "".join(out)
 
     def _math(self, formula: Math) -> str:
@@ -198,8 +198,9 @@ def pieces(content: str) -> Iterator[tuple[str, bool]]:
     yield content[at:], True
 
 
-def _no_dollar(text: str) -> str:
-    return re.sub(r"(?<!\\)\$", r"\\$", text)
+def _raw_text(text: str) -> str:
+    """Text between tags; a `<` in it would be the beginning of one that ends elsewhere."""
+    return re.sub(r"(?<!\\)\$", r"\\$", text).replace("<", "&lt;")
 
 
 def _html_text(text: str, link: bool) -> str:

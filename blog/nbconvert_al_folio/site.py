@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote
 
-from .context import is_safe
 from .post import Head
 from .problems import Problems, Stop
+from .tags import is_safe
 
 IMAGES = {
     "image/gif": "gif",

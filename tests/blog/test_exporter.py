@@ -443,10 +443,10 @@ def test_command_line_says_why_it_refuses(tmp_path):
     )
 
 
-def test_html_needs_no_other_file(tmp_path):
+def test_html_needs_no_other_file_and_keeps_its_links(tmp_path):
     nbformat.write(foreign.notebook(), tmp_path / "foreign.ipynb")
     text = html_of(tmp_path / "foreign.ipynb")
-    assert re.findall(r"\b(?:src|href)=\"(?!data:|#)([^\"]*)", text) == []
+    assert re.findall(r"\b(?:src|href)=\"(?!data:|#)([^\"]*)", text) == ["other.ipynb#x"]
     assert "{%" not in re.sub(r"(?s)<pre.*?</pre>|<p>.*?</p>", "", text)
 
 

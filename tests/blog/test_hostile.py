@@ -8,11 +8,12 @@ import re
 import nbformat
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from nbformat.v4 import new_markdown_cell
 
 import nbconvert_al_folio as blog
 from tests.blog import foreign
-from tests.blog.notebook import body, export, ran, write
+from tests.blog.notebook import body, export, html_of, ran, write
 
 PNG = foreign.picture()
 LIQUID = "{{ site.time }}{% include x %}"
@@ -121,6 +122,40 @@ def test_markdown_runs_nothing(tmp_path):
     post = body(export(write(tmp_path, text), lenient=True)).lower()
     assert "alert(1)</b>" not in post
     assert not re.search(r"</?script|</?style|\son\w+=|srcdoc|href=[\"']?\s*java|action=", post)
+
+
+TRICKS = [
+    "<img/onerror=alert(1) alt=x src=//x>",
+    '<img alt="x" src="//x"onerror=alert(1)>',
+    "<pre><img alt=x src=//x onerror=alert(1)></pre>",
+    "<code><b onclick='x'>t</b></code> in a line",
+    "<!--><img alt=x src=//x onerror=alert(1)>-->",
+    "<!doctype <img onerror=alert(1)>",
+    '<iframe src="javascript:alert(1)"></iframe>',
+    "<svg><a xlink:href='javascript:alert(1)'>x</a></svg>",
+    "<object data='javascript:alert(1)'></object><embed src='javascript:x'>",
+    "<base href='//evil'><meta http-equiv=refresh content='0;url=javascript:x'><link href=//x>",
+    '<a title=x"onclick=alert(1)>x</a>',
+    "<a href='&#106;avascript:alert(1)'>x</a>",
+    "<b\nonclick\n=\nalert(1)>x</b>",
+    "<div><p onmouseover=alert(1)>x</div>",
+    "<div>\n<img alt=x src=//x onerror=alert(1) ",
+    "<div>\n<img alt='x' src=//x onerror='alert(1)",
+]
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_tricks_of_html_run_nothing(tmp_path, trick):
+    """Read by a parser of browsers' tolerance: no handler, no program, no other document."""
+    for source in (trick, f"text {trick} text", f"<div>{trick}</div>", f"- item\n\n  {trick}"):
+        path = write(tmp_path, source)
+        text = export(path, lenient=True).split("{::nomarkdown}\n<style>")[0]
+        for page in (text.split("\n---\n", 1)[1], html_of(path, lenient=True)):
+            soup = BeautifulSoup(page, "html.parser")
+            assert not soup.find(["script", "style", "object", "embed", "base", "meta", "link"])
+            for tag in soup.find_all(True):
+                for name, value in tag.attrs.items():
+                    assert not name.startswith("on") and "javascript:" not in str(value).lower()
 
 
 @pytest.mark.parametrize(
