@@ -115,7 +115,11 @@ class HtmlOutput:
         src = str(tag.get("src") or "")
         if tag.name == "img":
             tag["alt"] = self.describe(str(tag.get("alt") or ""))
-            tag["src"] = self.context.address(self.context.image(src))
+            path = self.context.image(src)
+            if not path:
+                tag.replace_with(NavigableString(tag["alt"]))
+                return
+            tag["src"] = self.context.address(path)
             tag.attrs = {"alt": tag["alt"], **tag.attrs}
         elif src.startswith("http:"):
             self.context.warn(f"{src[:60]} is asked for by https: the theme's pages load no other")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -118,13 +117,12 @@ class Outputs:
         if not text.strip():
             return []
         classes = f"output {kind}".strip()
-        block = Block("text", text, classes=classes)
-        if text != strip_ansi(text):
-            coloured = ansi2html(text)
-            text = strip_ansi(text)
+        coloured = ansi2html(text)
+        text = strip_ansi(text)
+        if "<span" in coloured:
             block = Block("html", raw(f'<pre class="{classes}">{coloured}</pre>', self.reader))
-            if text == re.sub(r"<[^>]*>", "", html.unescape(coloured)) and "<span" not in coloured:
-                block = Block("text", text, classes=classes)
+        else:
+            block = Block("text", text, classes=classes)
         return [self.reader.folded(block, text)]
 
     def _display(self, output: NotebookNode) -> list[Block]:

@@ -100,7 +100,7 @@ class Cell:
 @cache
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    parser.use(footnote_plugin, inline=False, move_to_end=False)
+    parser.use(footnote_plugin).disable(["footnote_inline", "footnote_tail"])
     parser.inline.ruler.at("emphasis", _emphasis)
     return parser
 

@@ -88,7 +88,8 @@ def scan(source: str, markdown: bool = True) -> tuple[str, list[Math]]:
 
 @cache
 def _blocks() -> MarkdownIt:
-    return MarkdownIt("commonmark").use(footnote_plugin, move_to_end=False).disable("inline")
+    parser = MarkdownIt("commonmark").use(footnote_plugin)
+    return parser.disable(["inline", "footnote_tail"])
 
 
 def _code_blocks(source: str) -> dict[int, int]:

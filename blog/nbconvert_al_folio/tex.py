@@ -80,7 +80,11 @@ def check(tex: str, defined: frozenset[str] = frozenset()) -> None:
             if not stack or stack.pop() != closes:
                 raise TexError(f"{kind if kind != chr(92) + 'end' else token} out of place {where}")
         elif kind == "&" and not stack:
-            raise TexError(f"& outside of an array or an alignment {where}")
+            entity = re.search(r"&(?:lt|gt|amp);", tex)
+            what = (
+                f"{entity[0]}, which is HTML," if entity else "& outside of an array or alignment"
+            )
+            raise TexError(f"{what} {where}")
         elif kind[1:].isalpha() and kind[1:] not in commands and kind[1:] not in defined:
             raise TexError(f"a macro MathJax does not know: {kind} {where}")
     if stack:

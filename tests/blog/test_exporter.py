@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_output
 
 import nbconvert_al_folio as blog
 from tests.blog import foreign
-from tests.blog.notebook import body, export, html_of, ran, write
+from tests.blog.making import body, export, html_of, ran, write
 
 ROOT = Path(__file__).parents[2]
 PNG = foreign.picture()
@@ -85,6 +85,7 @@ REFUSALS = {
     "open environment": (["\\begin{align} x"], r"without \\end{align}"),
     "crossed": (["$$\\left( x \\begin{matrix} 1 \\right) \\end{matrix}$$"], "out of place"),
     "misplaced &": (["$a & b$"], "& outside of an array"),
+    "entity": (["$a &lt; b$"], "&lt;, which is HTML"),
     "unknown macro": (["$\\qty(x)$"], r"does not know: \\qty"),
     "unknown macro in an output": ([ran("m", {"text/latex": "$\\foo$"})], r"\\foo"),
     "unknown environment": (["$$\\begin{tikzpicture}\\end{tikzpicture}$$"], "tikzpicture"),

@@ -13,7 +13,7 @@ from nbformat.v4 import new_markdown_cell
 
 import nbconvert_al_folio as blog
 from tests.blog import foreign
-from tests.blog.notebook import body, export, html_of, ran, write
+from tests.blog.making import body, export, html_of, ran, write
 
 PNG = foreign.picture()
 LIQUID = "{{ site.time }}{% include x %}"

@@ -12,7 +12,7 @@ from traitlets.config import Config
 import nbconvert_al_folio as blog
 from nbconvert_al_folio import interactive
 from tests.blog import foreign
-from tests.blog.notebook import body, export, html_of, printed, ran, write
+from tests.blog.making import body, export, html_of, printed, ran, write
 
 PNG = foreign.picture()
 OTHER = foreign.picture(dpi=60)
