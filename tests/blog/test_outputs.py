@@ -333,7 +333,7 @@ def test_a_renderer_of_another_package_draws_over_the_picture(tmp_path):
         return f"<div id='{view.id}' lang='{view.lang}'>{data['module']} {view.picture}</div>"
 
     note = {"alt": "a plane", "caption": "Drag it."}
-    cells = [ran("live()", {**PNGS, mime: {"module": "planar"}}, cell=note)] * 2
+    cells = [ran("live()", {**PNGS, mime: {"module": "planar"}}, cell=note) for _ in range(2)]
     path = write(tmp_path, *cells, lang="ko")
     renderers = {**interactive.renderers(), mime: render}
     for text in (export(path, renderers=renderers), html_of(path, renderers=renderers)):
