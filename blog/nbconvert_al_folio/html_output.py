@@ -24,6 +24,9 @@ BLOCKED = {
 REMEDY = "tag the cell remove-output, show a picture instead, or leave it out with --lenient"
 _NO_MATH = ("script", "style", "pre", "code", "textarea")
 _SEEN = "img svg video audio canvas iframe input button select table hr script div[id]"
+_LOADS = re.compile(
+    r"define\('plotly'|require\.undef\([\"']plotly|window\.PlotlyConfig|_bokeh_is_loading|HoloViews"
+)
 # style sheets from elsewhere would restyle the whole page; Colab's buttons work in Colab alone, and
 # MathJax 3 has no Hub
 _LEFT_OUT = "link, base, meta, .colab-df-convert, .colab-df-quickchart, .colab-df-buttons"
@@ -50,15 +53,20 @@ class HtmlOutput:
     def __init__(self, context: PostContext, name: str, describe: Callable[[str], str]) -> None:
         self.context, self.name, self.describe = context, name, describe
 
-    def write(self, text: str) -> str:
-        """The output in a <div> of its own; "" where there is nothing to see."""
+    def write(self, text: str, drawn: bool = False) -> str:
+        """The output in a <div> of its own; "" where there is nothing to see.
+
+        Where its figures have been `drawn` from their data, its scripts go.
+        """
         try:
             soup = BeautifulSoup(_closed(text), "html.parser")
             for tag in soup.select(_LEFT_OUT):
                 tag.decompose()
             for script in soup.find_all("script"):
-                if re.search(r"google\.colab|MathJax\.Hub", script.get_text()):
+                if drawn or re.search(r"google\.colab|MathJax\.Hub", script.get_text()):
                     script.decompose()
+            if (drawn or self._only_loads(soup)) and self._is_empty(soup):
+                return ""
             self._check(soup)
             for style in soup.find_all("style"):
                 self._keep_inside(style)
@@ -73,6 +81,15 @@ class HtmlOutput:
         except RecursionError as error:
             raise Stop("an HTML output with tags too deep in each other", REMEDY) from error
         return f'<div class="output-html" id="{self.name}">\n{written}\n</div>'
+
+    def _only_loads(self, soup: BeautifulSoup) -> bool:
+        """Whether its scripts load a library for the notebook."""
+        programs = "\n".join(script.get_text() for script in soup.find_all("script"))
+        return bool(_LOADS.search(programs))
+
+    def _is_empty(self, soup: BeautifulSoup) -> bool:
+        text = soup.get_text().replace("Loading BokehJS ...", "").strip()
+        return not text and not soup.select("img, svg, table")
 
     def _check(self, soup: BeautifulSoup) -> None:
         if soup.find(["object", "embed"]):

@@ -126,29 +126,24 @@ def renderers() -> dict[str, Renderer]:
 
 _NEW_PLOT = re.compile(r"Plotly\.(?:newPlot|plot|react)\(\s*(?:'[^']*'|\"[^\"]*\"|[\w.]+)\s*,\s*")
 _VEGA_EMBED = re.compile(r"vegaEmbed|vega-embed")
+_SPEC = re.compile(r"\}\)\(|(?:spec|opt_spec)\s*=\s*")
 _CHART = {"mark", "layer", "concat", "hconcat", "vconcat", "facet", "repeat"}
-_LOADS = re.compile(
-    r"define\('plotly'|require\.undef\([\"']plotly|window\.PlotlyConfig|_bokeh_is_loading|HoloViews"
-)
 
 
-def find(text: str) -> tuple[str, Any] | None:
-    """MIME type and data of the figure that a piece of HTML draws, if it is plotly's or Altair's.
-
-    The data is None where the HTML draws nothing, but loads the library for the notebook.
-    """
-    if "Plotly." in text:
-        for match in _NEW_PLOT.finditer(text):
-            data, at = _json(text, match.end())
-            if isinstance(data, list):
-                layout, at = _json(text, at)
-                return PLOTLY, {"data": data, "layout": layout if isinstance(layout, dict) else {}}
-    if _VEGA_EMBED.search(text):
-        for match in re.finditer(r"\}\)\(|(?:spec|opt_spec)\s*=\s*", text):
-            chart, _ = _json(text, match.end())
-            if isinstance(chart, dict) and _CHART & set(chart):
-                return VEGALITE, chart
-    return (PLOTLY, None) if _LOADS.search(text) else None
+def find(text: str) -> list[tuple[str, Any]]:
+    """MIME type and data of each figure that a piece of HTML draws with plotly or Altair."""
+    found: list[tuple[str, Any]] = []
+    for match in _NEW_PLOT.finditer(text):
+        data, at = _json(text, match.end())
+        if isinstance(data, list):
+            layout, _ = _json(text, at)
+            layout = layout if isinstance(layout, dict) else {}
+            found.append((PLOTLY, {"data": data, "layout": layout}))
+    for match in _SPEC.finditer(text) if _VEGA_EMBED.search(text) else ():
+        chart, _ = _json(text, match.end())
+        if isinstance(chart, dict) and _CHART & set(chart):
+            found.append((VEGALITE, chart))
+    return found
 
 
 def _json(text: str, at: int) -> tuple[Any, int]:

@@ -226,20 +226,22 @@ class Outputs:
         return Block("live", text, figure=figure or Figure("", view.alt, caption))
 
     def _html(self, text: str) -> list[Block]:
-        if found := interactive.find(text):
-            mime, data = found
-            if data is None:
-                return []
-            output = NotebookNode(data={mime: data}, metadata=NotebookNode())
-            return [self._live(self.reader.renderers[mime], data, output)]
+        drawings = [
+            self._live(self.reader.renderers[mime], data, _output(mime, data))
+            for mime, data in interactive.find(text)
+        ]
         alt = str(self.cell.metadata.get("alt", ""))
         page = HtmlOutput(
             self.reader.context,
             f"out-{self.number}-{self.count}",
             lambda given: self.describe(given or alt, "an HTML output with an image"),
         )
-        written = page.write(text)
-        return [Block("html", raw(written, self.reader))] if written else []
+        written = page.write(text, drawn=bool(drawings))
+        return ([Block("html", raw(written, self.reader))] if written else []) + drawings
+
+
+def _output(mime: str, data: Any) -> NotebookNode:
+    return NotebookNode(data={mime: data}, metadata=NotebookNode())
 
 
 def raw(text: str, reader: NotebookReader) -> str:

@@ -317,6 +317,13 @@ def test_a_drawing_is_drawn_from_its_data(tmp_path, data, kind, alt):
     assert "requirejs" not in text and "alt.Chart" not in text
 
 
+def test_what_stands_beside_a_drawing_stays(tmp_path):
+    html = f"<p>Two plots</p>{PLOTLY_HTML}{PLOTLY_HTML}"
+    text = export(write(tmp_path, ran("d", {"text/html": html})))
+    assert "<p>Two plots</p>" in text and text.count('<div class="live-plotly"') == 2
+    assert "require(" not in text
+
+
 def test_what_loads_a_library_is_left_out(tmp_path):
     html = "<script>if (!window.Plotly) { define('plotly', function() { eval(1) }) }</script>"
     assert (
