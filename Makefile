@@ -52,7 +52,7 @@ notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even whe
 
 address = $(shell $(python) -c 'from tools import address; print(address.repository())')
 posts: setup  ## write the notebooks as al-folio posts under build/site (repository=URL ref=TAG)
-	@$(python) -m blog notebooks/*.ipynb notebooks/ko/*.ipynb --out build/site \
+	@$(python) -m nbconvert_al_folio notebooks/*.ipynb notebooks/ko/*.ipynb --out build/site \
 		$(addprefix --repository ,$(or $(repository),$(address))) $(if $(ref),--ref $(ref))
 
 bench: .venv-bench/.ready  ## race seven other libraries, with an environment of their own (half an hour)
