@@ -35,7 +35,9 @@ def describe(name: str, data: dict | None = None, **options: Any) -> dict:
         raise ValueError(f"live figure: expected one of {', '.join(FIGURES)}, got {name!r}")
     parts = {"figure": name, "data": data, "options": options}
     try:
-        return rounded(json.loads(json.dumps({k: v for k, v in parts.items() if v}, allow_nan=False)))
+        return rounded(
+            json.loads(json.dumps({k: v for k, v in parts.items() if v}, allow_nan=False))
+        )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: expected data and options that JSON can hold: {error}") from None
 
@@ -86,7 +88,9 @@ def html(
     description: dict, png: bytes | str, lang: str = "en", *, alt: str = "", caption: str = ""
 ) -> str:
     """A `<figure>` with the picture (PNG bytes, or an address), its live form and its caption."""
-    source = png if isinstance(png, str) else f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    source = (
+        png if isinstance(png, str) else f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    )
     below = f"<figcaption>{caption}</figcaption>" if caption else ""
     return (
         f'<figure><img src="{markup.escape(source)}" alt="{markup.escape(alt)}">'
@@ -100,18 +104,28 @@ def render(description: dict, lang: str = "en") -> str:
     Works from `file://` and under a Content-Security-Policy that allows inline scripts: nothing is
     fetched. Put it into the `<figure>` that holds the picture.
     """
-    config = {**description, "lang": lang}
-    config.setdefault("data", shipped(description["figure"]))
-    text = json.dumps(config, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    text = json.dumps(
+        _config(description, lang), ensure_ascii=False, separators=(",", ":")
+    ).replace("<", "\\u003c")
     key = f"{description['figure']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     program = f'{bundle(description["figure"])}\nmount(render, "{key}", {text});'
     return f'<div data-live="{key}"></div>\n<script type="module">\n{program}\n</script>'
+
+
+def post(description: dict, view: Any) -> str:
+    """The renderer of MIME for nbconvert_al_folio, whose `view` tells the language of the post."""
+    return render(description, view.lang)
 
 
 def shipped(name: str) -> dict:
     """The data that a figure comes with, written by `python -m live`; {} if it needs none."""
     file = FOLDER / "data" / f"{name}.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def _config(description: dict, lang: str) -> dict:
+    """A description made complete: what the program on the page is given."""
+    return {"data": shipped(description["figure"]), **description, "lang": lang}
 
 
 @cache
@@ -122,7 +136,8 @@ def bundle(*names: str) -> str:
     """
     parts = [_plain(FOLDER / "maths.js"), _plain(FOLDER / "stage.js")]
     for name in names:  # each in a scope of its own, so that their names may be the same
-        parts.append(f"const live_{name} = (() => {{\n{_plain(FOLDER / f'{name}.js')}\nreturn render;\n}})();")
+        figure = _plain(FOLDER / f"{name}.js")
+        parts.append(f"const live_{name} = (() => {{\n{figure}\nreturn render;\n}})();")
     return "\n".join([*parts, f"const render = live_{names[-1]};"])
 
 
@@ -139,11 +154,8 @@ def widget(description: dict, lang: str = "en") -> Any:
     import anywidget
     import traitlets
 
-    config = {**description, "lang": lang}
-    config.setdefault("data", shipped(description["figure"]))
-
     class Live(anywidget.AnyWidget):
-        _esm = f'{bundle(description["figure"])}\nexport default {{render}};'
+        _esm = f"{bundle(description['figure'])}\nexport default {{render}};"
         config = traitlets.Dict().tag(sync=True)
 
-    return Live(config=config)
+    return Live(config=_config(description, lang))

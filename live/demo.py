@@ -5,11 +5,15 @@ from pathlib import Path
 import live
 
 PAGE = """<!DOCTYPE html>
-<html lang="{lang}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="{lang}"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{title}</title>
 <meta http-equiv="Content-Security-Policy" content="{policy}">
-<style>body{{font:17px/1.6 system-ui,sans-serif;max-width:50rem;margin:0 auto;padding:1rem;background:#fff;color:#222}}
-@media(prefers-color-scheme:dark){{body{{background:#1c1c1d;color:#e4e4e6}}}}figure{{margin:1.5rem 0}}img{{max-width:100%}}</style>
+<style>
+body{{font:17px/1.6 system-ui,sans-serif;max-width:50rem;margin:0 auto;padding:1rem}}
+body{{background:#fff;color:#222}} figure{{margin:1.5rem 0}} img{{max-width:100%}}
+@media(prefers-color-scheme:dark){{body{{background:#1c1c1d;color:#e4e4e6}}}}
+</style>
 </head><body><main><h1>{title}</h1>
 {figures}
 </main></body></html>
