@@ -125,7 +125,12 @@ def shipped(name: str) -> dict:
 
 def _config(description: dict, lang: str) -> dict:
     """A description made complete: what the program on the page is given."""
-    return {"data": shipped(description["figure"]), **description, "lang": lang}
+    name = description["figure"]
+    said = json.loads((FOLDER / "words.json").read_text(encoding="utf-8"))[name]
+    lang = lang if lang in said else "en"
+    style = (FOLDER / "stage.css").read_text(encoding="utf-8")
+    about = {"lang": lang, "words": said[lang], "style": style}
+    return {"data": shipped(name), **description, **about}
 
 
 @cache

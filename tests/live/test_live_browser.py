@@ -304,8 +304,8 @@ def test_a_particle_keeps_its_books(visit):
             -0.005, 0.005, (200, 2)
         )
         q = nf.Flow(nf.StandardNormal(2), f).log_prob(params, z)  # z is said to two digits
-        assert q.min() - 0.02 <= reads(page, "q") <= q.max() + 0.02
-        assert reads(page, "q") == pytest.approx(reads(page, "q0") - reads(page, "sum"), abs=0.011)
+        assert q.min() - 0.02 <= reads(page, "qk") <= q.max() + 0.02
+        assert reads(page, "qk") == pytest.approx(reads(page, "q0") - reads(page, "sum"), abs=0.011)
     slider(page, "k, t").fill("0")
     assert reads(page, "sum") == 0
 
