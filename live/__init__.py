@@ -6,7 +6,6 @@ already on the page; in JupyterLab the same program runs as an anywidget, where 
 """
 
 import base64
-import hashlib
 import html as markup
 import importlib.util
 import io
@@ -104,17 +103,40 @@ def render(description: dict, lang: str = "en") -> str:
     Works from `file://` and under a Content-Security-Policy that allows inline scripts: nothing is
     fetched. Put it into the `<figure>` that holds the picture.
     """
-    text = json.dumps(
-        _config(description, lang), ensure_ascii=False, separators=(",", ":")
-    ).replace("<", "\\u003c")
-    key = f"{description['figure']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    program = f'{bundle(description["figure"])}\nmount(render, "{key}", {text});'
-    return f'<div data-live="{key}"></div>\n<script type="module">\n{program}\n</script>'
+    return f"{place(description, lang)}\n{program(description['figure'])}"
 
 
 def post(description: dict, view: Any) -> str:
-    """The renderer of MIME for nbconvert_al_folio, whose `view` tells the language of the post."""
-    return render(description, view.lang)
+    """The renderer of MIME for nbconvert_al_folio: a place, and one program at the post's end.
+
+    `view` tells the language of the post and holds its footer, where all live figures of a post
+    share their program.
+    """
+    before = re.findall(r"^const live_(\w+) ", view.footer.get("live", ""), flags=re.M)
+    view.footer["live"] = program(*dict.fromkeys([*before, description["figure"]]))
+    return place(description, view.lang)
+
+
+def place(description: dict, lang: str) -> str:
+    """Where a live figure will stand, with all that it needs to know as JSON."""
+    text = json.dumps(_config(description, lang), ensure_ascii=False, separators=(",", ":"))
+    text = text.replace("<", "\\u003c")  # nothing in it can end the script
+    name = description["figure"]
+    return f'<div data-live="{name}"><script type="application/json">{text}</script></div>'
+
+
+def program(*names: str) -> str:
+    """One module that fills the places of these figures."""
+    figures = ", ".join(f"{name}: live_{name}" for name in names)
+    return (
+        f'<script type="module">\n{bundle(*names)}\n'
+        f"mount({{{figures}}}, {json.dumps(_style())});\n</script>"
+    )
+
+
+def _style() -> str:
+    text = (FOLDER / "stage.css").read_text(encoding="utf-8")
+    return re.sub(r"/\*.*?\*/|\n\s*", "", text, flags=re.S)
 
 
 def shipped(name: str) -> dict:
@@ -128,22 +150,20 @@ def _config(description: dict, lang: str) -> dict:
     name = description["figure"]
     said = json.loads((FOLDER / "words.json").read_text(encoding="utf-8"))[name]
     lang = lang if lang in said else "en"
-    style = (FOLDER / "stage.css").read_text(encoding="utf-8")
-    about = {"lang": lang, "words": said[lang], "style": style}
-    return {"data": shipped(name), **description, **about}
+    return {"data": shipped(name), **description, "lang": lang, "words": said[lang]}
 
 
 @cache
 def bundle(*names: str) -> str:
     """The program of some figures as one text: what they share once, no imports, no comments.
 
-    The last figure's `render` is the one in scope; `mount` puts it on the page.
+    `live_planar` and so on are their render functions; `mount` puts them on the page.
     """
     parts = [_plain(FOLDER / "maths.js"), _plain(FOLDER / "stage.js")]
     for name in names:  # each in a scope of its own, so that their names may be the same
         figure = _plain(FOLDER / f"{name}.js")
         parts.append(f"const live_{name} = (() => {{\n{figure}\nreturn render;\n}})();")
-    return "\n".join([*parts, f"const render = live_{names[-1]};"])
+    return "\n".join(parts)
 
 
 def _plain(file: Path) -> str:
@@ -159,8 +179,10 @@ def widget(description: dict, lang: str = "en") -> Any:
     import anywidget
     import traitlets
 
+    name = description["figure"]
+
     class Live(anywidget.AnyWidget):
-        _esm = f"{bundle(description['figure'])}\nexport default {{render}};"
+        _esm = f"{bundle(name)}\nexport default {{render: live_{name}}};"
         config = traitlets.Dict().tag(sync=True)
 
-    return Live(config=_config(description, lang))
+    return Live(config={**_config(description, lang), "style": _style()})

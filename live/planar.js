@@ -59,13 +59,18 @@ export function render(context) {
   s.button(row, say.reset, reset);
   const write = s.readouts({c: 'c = w·u', least: say.least, mass: say.mass, turned: say.turned, here: say.here});
 
-  const meshes = [60, 100].map(cells => [new Mesh(cells, 4.4), new Mesh(cells, 4.4)]);
-  const grids = [200, 360].map(n => [new Float64Array(n * n), new Float64Array(n * n)]);
-  function show(panel, mesh, flow, role) {  // the density after some layers, and the grid that they bend
-    const n = s.rests ? 360 : 200, [out, fold] = grids[+s.rests];
-    mesh.carry(flow).raster(n, 4, out, fold);
+  // coarse while a hand moves, fine when it rests; each pane has its own
+  const tools = [left, right].map(() => [[60, 200], [100, 360]].map(([cells, n]) => (
+    {mesh: new Mesh(cells, 4.4), n, out: new Float64Array(n * n), fold: new Float64Array(n * n), key: ''})));
+  /** The density after the first layers, with the grid that they bend; made again only if they changed. */
+  function show(panel, flow, role) {
+    const tool = tools[+(panel === right)][+s.rests], {mesh, n, out, fold} = tool;
+    const key = JSON.stringify([layers.slice(0, flow.length), keep]);
+    if (tool.key !== key) mesh.carry(flow).raster(n, 4, out, fold);
+    tool.key = key;
     panel.field(out, n, 0.12, s.ramp(role), fold, s.ramp('fold'));
     grid(panel, flow);
+    return mesh;
   }
   function grid(panel, flow) {
     for (let g = -4; g <= 4; g++) for (const line of [TRACK.map(t => [t, g]), TRACK.map(t => [g, t])]) {
@@ -75,7 +80,7 @@ export function render(context) {
   function draw() {
     const flow = layers.slice(0, K).map(l => make(l, keep)), mine = flow[k - 1];
     const {kind, w, b, z: centre, alpha, s: scale} = layer();
-    const meshPair = meshes[+s.rests], colours = s.colours;
+    const {colours} = s;
     left.head.textContent = heat ? say.det : fill(say.before, k);
     right.head.textContent = K === 1 ? say.once : fill(say.after, K);
     if (heat) {  // stretched in the colour of the determinant, squeezed in grey
@@ -85,12 +90,12 @@ export function render(context) {
         return Math.abs(log);
       });
       left.field(value, n, 0.8, s.ramp('jac'), mark, s.ramp('soft')); grid(left, []);
-    } else show(left, meshPair[0], flow.slice(0, k - 1), 'base');
-    show(right, meshPair[1], flow, 'flow');
+    } else show(left, flow.slice(0, k - 1), 'base');
+    const mesh = show(right, flow, 'flow');
     const key = JSON.stringify([layers, K, keep]);
-    if (!s.rests) known = {...meshPair[1].masses(flow, 0), sure: K < 3};
+    if (!s.rests) known = {...mesh.masses(flow, 0), sure: K < 3};
     else if (known.key !== key || !known.sure) {
-      known = {key, ...refine(meshPair[1], flow, known.key === key ? known : null)};
+      known = {key, ...refine(mesh, flow, known.key === key ? known : null)};
       if (!known.sure) s.ask();  // a finer one in the next frame
     }
     const ring = (r, colour, style) => left.path(circle((x, y) => [centre[0] + r * x, centre[1] + r * y]), colour, style);

@@ -224,10 +224,14 @@ export class Panel {
     for (const [a, b] of pairs) { c.moveTo(this.px(a[0]), this.py(a[1])); c.lineTo(this.px(b[0]), this.py(b[1])); }
     c.stroke(); c.globalAlpha = 1; c.setLineDash([]);
   }
-  /** Where values at n x n midpoints, from below, cross the levels: marching squares. */
+  /** Where values at n x n midpoints, from below, cross the levels: marching squares, once for the values. */
   contours(values, n, levels, colour, style) {
+    if (this.traced?.values !== values) this.traced = {values, pairs: levels.flatMap(level => this.trace(values, n, level))};
+    this.segments(this.traced.pairs, colour, style);
+  }
+  trace(values, n, level) {
     const on = ([low, high], i) => low + (i + 0.5) / n * (high - low), pairs = [];
-    for (const level of levels) for (let j = 0; j + 1 < n; j++) for (let i = 0; i + 1 < n; i++) {
+    for (let j = 0; j + 1 < n; j++) for (let i = 0; i + 1 < n; i++) {
       const p = [[i, j], [i + 1, j], [i + 1, j + 1], [i, j + 1]], v = p.map(([a, b]) => values[b * n + a] - level), cut = [];
       for (let e = 0, f = 1; e < 4; f = (++e + 1) % 4) {
         const t = v[e] / (v[e] - v[f]);
@@ -235,7 +239,7 @@ export class Panel {
       }
       for (let k = 0; k + 1 < cut.length; k += 2) pairs.push([cut[k], cut[k + 1]]);
     }
-    this.segments(pairs, colour, style);
+    return pairs;
   }
   /** A point that mouse, finger, pen and arrow keys move; axis 'x' or 'y' holds it on a line. */
   handle({name, letter = '', role, get, set, text, axis = '', small = false, shown = () => true}) {
@@ -279,11 +283,14 @@ export class Panel {
   label(text) { this.canvas.setAttribute('aria-label', text); }
 }
 
-/** Put a live figure where the page holds a place for it, and hide the picture that stood in. */
-export function mount(render, id, config) {
-  for (const place of document.querySelectorAll(`[data-live="${id}"]:not([data-on])`)) {
+/** Fill the places that the page holds for these figures, and hide the pictures that stood in. */
+export function mount(figures, style) {
+  for (const place of document.querySelectorAll('[data-live]:not([data-on])')) {
+    const render = figures[place.dataset.live];
+    if (!render) continue;
     place.dataset.on = '';
     try {
+      const config = {style, ...JSON.parse(place.textContent)};
       render({model: {get: () => config}, el: place});
     } catch (error) {  // a browser that cannot: the picture stays
       place.replaceChildren(); console.error(error);

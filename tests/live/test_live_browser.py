@@ -136,7 +136,9 @@ def test_an_idle_figure_asks_for_no_frame_and_says_what_a_frame_takes(visit, rec
       const out = {};
       for (const l of document.querySelectorAll('.live')) {
         const times = [];
-        for (let i = 0; i < 9; i++) { l.stage.moved(); l.stage.paint(); times.push(l.stage.spent); }
+        for (let i = 0; i < 25; i++) {
+          l.stage.moved(); l.stage.paint(); times.push(l.stage.spent);
+        }
         out[l.stage.say.title] = times;
       }
       return out; }""")

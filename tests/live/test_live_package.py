@@ -63,7 +63,9 @@ def test_a_person_in_jupyterlab_gets_a_widget_where_anywidget_is(shown, monkeypa
     ((bundle,), _) = shown[0]
     program, traits = bundle["widget"]
     assert {"image/png", live.MIME} <= set(bundle)
-    assert program.endswith("export default {render};") and traits["config"]["data"]["U1"]
+    assert (
+        program.endswith("export default {render: live_bound};") and traits["config"]["data"]["U1"]
+    )
     monkeypatch.delenv("JPY_SESSION_NAME")  # a notebook that is executed keeps the picture alone
     live.show("bound", PNG, alt="A figure.", caption="A caption.")
     assert set(shown[1][0][0]) == {"image/png", live.MIME, "text/plain"}
@@ -101,31 +103,33 @@ def test_html_holds_picture_place_and_one_module():
         'alt="A &quot;figure&quot; &amp; more"' in text
         and "<figcaption><em>Why</em></figcaption>" in text
     )
-    assert text.count("<script") == text.count("</script>") == 1
+    assert text.count('<script type="module">') == 1
+    assert text.count("<script") == text.count("</script>") == 2  # its data, and the program
     assert '"lang":"ko"' in text and '"target":"U1"' in text and '"commit"' in text
     assert live.html(description, "a.png").startswith('<figure><img src="a.png"')
 
 
-def test_a_post_asks_for_its_own_language():
-    description = live.describe("mass")
-    view = SimpleNamespace(lang="ko")
-    assert live.post(description, view) == live.render(description, "ko")
-    assert '"lang":"ko"' in live.post(description, view)
+def test_the_figures_of_a_post_share_one_program_and_ask_for_its_language():
+    view = SimpleNamespace(lang="ko", footer={})
+    for name in ("mass", "bound", "mass"):
+        assert live.post(live.describe(name), view) == live.place(live.describe(name), "ko")
+    assert view.footer == {"live": live.program("mass", "bound")}
+    assert '"lang":"ko"' in live.place(live.describe("mass"), "ko")
 
 
 def test_no_data_can_end_the_script():
     text = live.render(live.describe("planar", {"note": "</script><b>"}))
-    assert text.count("</script>") == 1 and "\\u003c/script>" in text
+    assert text.count("</script>") == 2 and "\\u003c/script>" in text
 
 
 def test_the_six_weigh_less_than_40_kB_and_are_short():
     need("node")
-    together = live.bundle(*live.FIGURES)
+    together = live.program(*live.FIGURES)
     assert len(gzip.compress(together.encode())) < 40_000
     lines = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in MODULES}
     assert sum(lines.values()) <= 1200
     assert max(lines[f"{name}.js"] for name in live.FIGURES) <= 200
-    for text in (together, *map(live.bundle, live.FIGURES)):
+    for text in (live.bundle(*live.FIGURES), *map(live.bundle, live.FIGURES)):
         node("--check", "-", text=text)
         assert not re.search(r"^\s*(import|export)\b", text, re.M)
 
