@@ -122,6 +122,13 @@ def test_no_data_can_end_the_script():
     assert text.count("</script>") == 2 and "\\u003c/script>" in text
 
 
+def test_liquid_and_kramdown_find_nothing_of_theirs():
+    texts = [live.program(*live.FIGURES)]
+    texts += [live.place(live.describe(n), lang) for n in live.FIGURES for lang in ("en", "ko")]
+    for text in texts:
+        assert not [sign for sign in ("{{", "{%", "{:/") if sign in text]
+
+
 def test_the_six_weigh_less_than_40_kB_and_are_short():
     need("node")
     together = live.program(*live.FIGURES)
