@@ -66,7 +66,7 @@ export function walk(f, bins, n = 8000) {
 export function render(context) {
   const s = new Stage(context, draw), {say} = s, HALF = 0.3, BINS = 320, TALL = 3.2;
   let y, at;
-  const reset = () => { y = s.options.heights ?? [-3.5, -2.3, -1.7, 0.2, 2, 2.5, 3.6]; y = [...y]; at = -1; };
+  const reset = () => { y = s.options.heights ?? [-3.5, -2.4, -1.9, 0.1, 2, 2.5, 3.6]; y = [...y]; at = -0.5; };
   reset();
   s.panes.style.setProperty('--split', 'minmax(0, 560px)'); s.panes.style.justifyContent = 'center';
   const plane = s.panel({head: say.plane});
@@ -93,7 +93,6 @@ export function render(context) {
     for (const z of found) {
       const mine = Math.abs(z - at) < 1e-6, colour = mine ? colours.base : colours.fold;
       plane.segments([[[z, mine ? -4 : floor(z)], [z, height]]], colour, {width: 1.5, dash: [5, 4]});
-      plane.dot([z, height], colour, 5);
     }
     const xs = strip(at - HALF, at + HALF), heights = xs.map(x => f(x)[0]);
     const low = Math.min(...heights), high = Math.max(...heights), curved = xs.map((x, i) => [x, heights[i]]);
@@ -106,6 +105,7 @@ export function render(context) {
     plane.segments([[[-4, height], [Math.max(at, ...found), height]]], colours.flow, {width: 1.5, dash: [5, 4]});
     plane.path(strip(-4, 4, 240).map(x => [x, f(x)[0]]), colours.paper, {width: 5});
     plane.path(strip(-4, 4, 240).map(x => [x, f(x)[0]]), colours.ink, {width: 2.4});
+    for (const z of found) plane.dot([z, height], Math.abs(z - at) < 1e-6 ? colours.base : colours.fold, 5);
     plane.text('q₀', 3.4, -3.7, {colour: colours.base}); plane.text('q₁', -3.6, 3.5, {colour: colours.flow});
     // the band's mass in the base, and by q_0 / |f'| over its image
     let area = 0, image = 0;

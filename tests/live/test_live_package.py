@@ -15,7 +15,7 @@ from live import data
 from live import library as nf
 from tests.live.chromium import need
 
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 MODULES = sorted(live.FOLDER.glob("*.js"))
 
 
@@ -39,16 +39,20 @@ def shown(monkeypatch):
 
 
 def test_show_gives_a_picture_and_a_small_description(shown):
-    fig = plt.figure(figsize=(1, 1))
+    fig = plt.figure(figsize=(2, 1))
     live.show("planar", fig, alt="A figure.", caption="A caption.", layers=2, heights=[0.12345678])
-    plt.close(fig)
+    assert not plt.fignum_exists(fig.number)
     ((bundle,), options) = shown[0]
     assert set(bundle) == {"image/png", live.MIME, "text/plain"}
     assert bundle[live.MIME] == {
         "figure": "planar",
         "options": {"layers": 2, "heights": [0.123457]},
     }
-    assert options["metadata"]["image/png"] == {"alt": "A figure.", "caption": "A caption."}
+    assert options["metadata"]["image/png"] == {
+        "alt": "A figure.",
+        "caption": "A caption.",
+        "width": 200,
+    }
     assert options["raw"] and len(json.dumps(bundle[live.MIME])) < 200
 
 
