@@ -23,10 +23,10 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 TITLES = {"en": "Let the reader move it", "ko": "독자가 직접 움직이는 그림"}
 
 
-def page(lang: str, *names: str, picture: bytes = b"", **options) -> str:
+def page(lang: str, *names: str, **options) -> str:
     """One page with some of the figures."""
     figures = "\n".join(
-        live.html(live.describe(name, **options), picture or PIXEL, lang, alt="A picture.")
+        live.html(live.describe(name, **options), PIXEL, lang, alt="A picture.")
         for name in names or live.FIGURES
     )
     return PAGE.format(lang=lang, title=TITLES[lang], policy=POLICY, figures=figures)

@@ -373,6 +373,19 @@ def test_the_picture_stands_in_without_javascript_and_in_print(visit):
     assert not page.locator(".box").is_visible()
 
 
+def test_a_browser_that_cannot_draw_keeps_the_picture(browser, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(demo.page("en", "planar"), encoding="utf-8")
+    page, said = browser.new_page(), []
+    page.on("console", lambda message: said.append(message.text))
+    page.add_init_script("delete window.OffscreenCanvas")
+    page.goto(file.as_uri())
+    page.wait_for_timeout(200)
+    assert page.get_by_alt_text("A picture.").is_visible() and page.locator(".live").count() == 0
+    assert len(said) == 1 and "OffscreenCanvas" in said[0]
+    page.close()
+
+
 def test_a_theme_switch_is_followed_and_the_end_leaves_nothing(visit):
     page = settled(visit("planar", "planar"))  # the same figure twice on a page
     assert page.locator(".live").count() == 2

@@ -205,6 +205,11 @@ def test_the_best_gaussians_are_best(name):
             assert kl(target, mean + np.array(step), log_sd, tilt) > least - 1e-6
 
 
+def test_only_files_that_a_figure_has_are_written(tmp_path):
+    with pytest.raises(ValueError, match="expected one of depth, bound, start, got 'planar'"):
+        data.write(tmp_path, ["planar"])
+
+
 def test_a_draft_too_large_leaves_the_old_file(tmp_path, monkeypatch):
     (tmp_path / "start.json").write_text("{}")
     monkeypatch.setitem(data.FILES, "start", lambda: {"x": [0.123] * 40_000})
