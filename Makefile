@@ -1,10 +1,13 @@
 # The verbs of this project; `make help` lists them. Everything they write stays inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab notebooks posts check bench bench-quick reproduce lock clean
+.PHONY: help setup run test lab notebooks posts check bench bench-quick reproduce arithmetics lock clean
 SHELL := /bin/sh
 
 root := $(CURDIR)
 python := .venv/bin/python
+# any Python starts the set-up, which looks for the newest that fits
+starter = $(or $(PYTHON),$(shell command -v python3 || command -v python),$(error Install Python 3.10 or newer, then run make again))
+setup = $(starter) tools/setup.py $(if $(PYTHON),--python $(PYTHON))
 
 # Caches, settings and temporary files of every tool live under build/, never in the home directory.
 export TMPDIR := $(root)/build/tmp
@@ -29,26 +32,28 @@ help:  ## list the verbs
 setup: .venv/.ready  ## make .venv from the hash-pinned requirements (reused while they stay the same)
 	@mkdir -p "$(TMPDIR)"
 
-.venv/.ready: requirements/test.txt tools/setup.sh
-	@tools/setup.sh .venv requirements/test.txt
+.venv/.ready: requirements/test.txt tools/setup.py
+	@$(setup)
 
-run: setup  ## execute every notebook and write the pages under build/ (under six minutes)
-	@$(python) -m tools.notebooks run
+run: setup  ## execute every notebook and write its page under build/ (minutes; seconds=N a cell)
+	@$(python) -m tools.notebooks run $(if $(seconds),--seconds $(seconds))
 
-test: setup  ## prove everything: library, notebooks, README (under ten minutes)
-	@$(python) -m pytest -q -n 2 --dist loadscope
+test: setup  ## prove everything: library, notebooks, README (about ten minutes; seconds=N a cell)
+	@$(python) -m pytest -q -n 2 --dist loadscope $(if $(seconds),--nbval-cell-timeout $(seconds))
 
 check: setup  ## the quick checks of an author: layout, lint, pairs and house style
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
+	@.venv/bin/mypy
 	@$(python) -m tools.notebooks check
 
 notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even where no code changed)
-	@$(python) -m tools.notebooks sync $(if $(all),--all)
+	@$(python) -m tools.notebooks sync $(if $(all),--all) $(if $(seconds),--seconds $(seconds))
 
+address = $(shell $(python) -c 'from tools import address; print(address.repository())')
 posts: setup  ## write the notebooks as al-folio posts under build/site (repository=URL ref=TAG)
 	@$(python) -m blog notebooks/*.ipynb notebooks/ko/*.ipynb --out build/site \
-		$(if $(repository),--repository $(repository)) $(if $(ref),--ref $(ref))
+		$(addprefix --repository ,$(or $(repository),$(address))) $(if $(ref),--ref $(ref))
 
 bench: .venv-bench/.ready  ## race seven other libraries, with an environment of their own (half an hour)
 	@.venv-bench/bin/python -m benchmarks --resume
@@ -61,17 +66,20 @@ bench: .venv-bench/.ready  ## race seven other libraries, with an environment of
 bench-quick: setup  ## this library alone, under a minute
 	@$(python) -m benchmarks --quick
 
-reproduce: setup  ## the paper's figures and tables (entry=fig1|fig3|mnist|..., mnist=DIR, jobs=N; hours)
+reproduce: setup  ## the paper's figures and tables, hours (entry=fig1|..., mnist=DIR, jobs=N, save=1)
 	@$(python) -m reproduce $(or $(entry),all) $(if $(mnist),--mnist "$(mnist)") \
-		$(if $(jobs),--jobs $(jobs)) $(if $(scheduler),--scheduler $(scheduler))
+		$(if $(jobs),--jobs $(jobs)) $(if $(scheduler),--scheduler $(scheduler)) $(if $(save),--save)
 
 lab: .venv-lab/.ready  ## open JupyterLab on the notebooks
 	@mkdir -p "$(TMPDIR)"
 	@.venv-lab/bin/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(lab)
 
-.venv-lab/.ready: requirements/lab.txt tools/setup.sh
-	@tools/setup.sh .venv-lab requirements/lab.txt
+.venv-lab/.ready: requirements/lab.txt tools/setup.py
+	@$(setup) lab
+
+arithmetics: setup  ## execute notebooks as other processors and Pythons would (notebooks="03 04"; hours)
+	@$(python) -m tools.arithmetics $(notebooks)
 
 lock:  ## renew requirements/ from pyproject.toml (needs uv and the network)
 	@tools/lock.sh

@@ -75,7 +75,7 @@ class Process:
     def __init__(self, contender: str, dtype: str) -> None:
         self.contender = contender
         self.cache = tempfile.TemporaryDirectory()  # so that compiling is always from the start
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+", encoding="utf-8")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", contender, module_of(contender)],
             env={**environment(dtype), "TORCHINDUCTOR_CACHE_DIR": self.cache.name},
@@ -193,7 +193,7 @@ def machine() -> dict:
 def processor() -> str:
     """The processor's name as the system gives it."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
@@ -225,7 +225,7 @@ def write(record: dict, path: Path) -> None:
 def is_done(path: Path, rounds: int) -> bool:
     """True if a run with this library and these versions has already left at least these rounds."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return (

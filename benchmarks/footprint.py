@@ -51,7 +51,7 @@ def measure(rounds: int) -> dict:
 
 def own_requirements() -> list[str]:
     """The dependencies in pyproject.toml, by name."""
-    text = (driver.ROOT / "pyproject.toml").read_text()
+    text = (driver.ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = re.search(r"^dependencies = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL).group(1)
     return [Requirement(quoted).name for quoted in re.findall(r'"([^"]+)"', listed)]
 

@@ -36,7 +36,10 @@ LIBRARIES = ("normflows", "pyro", "nflows", "zuko", "flowjax")
 
 def load(folder: Path = RESULTS) -> dict[str, dict]:
     """name -> record of every result there is."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"))
+    }
 
 
 # --------------------------------------------------------------------------------- arithmetic
@@ -523,7 +526,9 @@ def insert(text: str, generated: str, name: str) -> str:
 
 def write_text(text: str, path: Path) -> None:
     """Write beside `path`, then rename over it."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False
+    ) as file:
         file.write(text)
     os.chmod(file.name, 0o644)
     os.replace(file.name, path)
@@ -539,7 +544,7 @@ def main(root: Path = ROOT, folder: Path = RESULTS) -> int:
         (root / "benchmarks" / "README.md", full_report(results)),
         (root / "README.md", short_report(results)),
     ):
-        write_text(insert(path.read_text(), generated, path.name), path)
+        write_text(insert(path.read_text(encoding="utf-8"), generated, path.name), path)
     for mode in INK:
         plot(results, mode, folder / f"speed-{mode}.png")
     for verdict in verdicts(results):

@@ -6,11 +6,11 @@ from nflib_min import Flow, Planar, Radial, StandardNormal
 from nflib_min.checks import grid, kl_by_quadrature
 from nflib_min.continuous import ODEFlow
 from nflib_min.diffusions import fokker_planck, fokker_planck_rates
-from nflib_min.mistakes import FixedPoint
 from nflib_min.objectives import FreeEnergy, kl_to_target
 from nflib_min.planar import planar_layer, planar_root
 from nflib_min.targets import Gaussian, LinearGaussian, table_1
 from nflib_min.training import cosine_decay, fit
+from notebooks.mistakes import FixedPoint
 
 __all__ = [
     "FixedPoint",

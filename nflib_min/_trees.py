@@ -1,5 +1,8 @@
 """Nested dicts, lists and tuples of arrays: their leaves in a fixed order, and the way back."""
 
+import copy
+from collections.abc import Iterator
+
 from nflib_min._arrays import Array, Params
 
 
@@ -19,12 +22,20 @@ def tree_leaves(tree: Params, path: str = "params") -> list[tuple[str, Array]]:
     return [leaf for name, value in items for leaf in tree_leaves(value, name)]
 
 
-def tree_unflatten(tree: Params, arrays: object) -> Params:
-    """The same nesting with the arrays taken, in the order of `tree_leaves`, from an iterator."""
+def tree_unflatten(tree: Params, arrays: Iterator[Array]) -> Params:
+    """The same nesting, of the same types, with arrays taken in the order of `tree_leaves`.
+
+    >>> tree_unflatten({"b": None, "a": [None]}, iter([1, 2]))
+    {'b': 1, 'a': [2]}
+    """
     if isinstance(tree, dict):
-        return {key: tree_unflatten(value, arrays) for key, value in tree.items()}
+        made = copy.copy(tree)
+        for key, value in tree.items():
+            made[key] = tree_unflatten(value, arrays)
+        return made
     if isinstance(tree, (list, tuple)):
-        return type(tree)(tree_unflatten(value, arrays) for value in tree)
+        parts = [tree_unflatten(value, arrays) for value in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     return next(arrays)
 
 
@@ -33,9 +44,6 @@ def leaves_in_order_of(template: Params, g: Params) -> list[Array]:
     if isinstance(template, dict):
         return [leaf for key in template for leaf in leaves_in_order_of(template[key], g[key])]
     if isinstance(template, (list, tuple)):
-        return [
-            leaf
-            for part, of in zip(template, g, strict=True)
-            for leaf in leaves_in_order_of(part, of)
-        ]
+        pairs = zip(template, g, strict=True)
+        return [leaf for part, of in pairs for leaf in leaves_in_order_of(part, of)]
     return [g]

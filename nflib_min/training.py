@@ -1,28 +1,23 @@
-r"""Minimize a loss over explicit parameters: Adam, with a trace, checkpoints and exact resume."""
+r"""Minimize a loss over explicit parameters: Adam, with a history, checkpoints and exact resume."""
 
-import hashlib
 import inspect
-import json
 import math
-import os
 import sys
-import tempfile
+import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from autograd import value_and_grad
 
-from nflib_min._arrays import Array, Params, check_dim
-from nflib_min._trees import leaves_in_order_of, tree_leaves, tree_unflatten
+from nflib_min import checkpoint as files
+from nflib_min._arrays import Array, Params, check_dim, check_rng
+from nflib_min.adam import Adam
 
-FORMAT = "nflib_min checkpoint 2"
-CHUNK = 30_000  # parameters that Adam moves at a time: what it reads and writes stays in cache
 BLOCK = 50  # steps between two looks at the progress bar and at the best parameters so far
-STRIDE = 10  # steps between two updates of the running mean: it moves slowly, and costs a pass
-FLUSH = 100  # steps between two looks for first moments that have become too small to matter
 
 
 @dataclass
@@ -30,13 +25,13 @@ class Fit:
     """What `fit` returns.
 
     params : the last parameters, or the best so far if training was interrupted.
-    trace : dict of arrays (steps,): step, loss and grad_norm (before clipping).
+    history : dict of arrays (steps,): step, loss and grad_norm (before clipping).
     interrupted : True if a KeyboardInterrupt ended training early.
     mean_params : the running mean of the parameters, where `fit` was asked for one.
     """
 
     params: Params
-    trace: dict[str, Array]
+    history: dict[str, Array]
     interrupted: bool = False
     mean_params: Params | None = None
 
@@ -45,7 +40,7 @@ def cosine_decay(peak: float, steps: int, warmup: int = 0) -> Callable[[int], fl
     r"""A learning rate that falls from peak to 0 over `steps`, along half a cosine.
 
     $\eta_t = \tfrac12 \eta (1 + \cos(\pi t / T))$, multiplied by $(t + 1) / \text{warmup}$ before
-    step `warmup`.
+    step `warmup`. Errors: ValueError unless peak > 0 and steps >= 1.
 
     >>> rate = cosine_decay(0.1, 100)
     >>> rate(0), rate(50).__round__(3), rate(100)
@@ -53,6 +48,9 @@ def cosine_decay(peak: float, steps: int, warmup: int = 0) -> Callable[[int], fl
 
     Source: Loshchilov & Hutter, SGDR (2016), eq. (5), without restarts.
     """
+    check_dim(steps, "steps")
+    if not peak > 0:
+        raise ValueError(f"peak: expected a rate > 0, got {peak}")
 
     def rate(step: int) -> float:
         ramp = min(1.0, (step + 1) / warmup) if warmup else 1.0
@@ -62,7 +60,7 @@ def cosine_decay(peak: float, steps: int, warmup: int = 0) -> Callable[[int], fl
 
 
 def fit(
-    loss: object,
+    loss: Any,
     params: Params,
     steps: int,
     rng: np.random.Generator,
@@ -79,21 +77,24 @@ def fit(
     Parameters
     ----------
     loss : an object with value_and_grad(params, rng, step), such as `FreeEnergy`, or a function
-        loss(params, rng, step) -> scalar, which autograd differentiates.
+        loss(params, rng, step) -> scalar, which autograd differentiates. If value_and_grad takes
+        `out`, a tree like params, it may write its gradient there.
     params : dicts, lists and tuples of floating arrays of one dtype; copied, never changed.
     steps : how many updates in all, those of an earlier run that is resumed included.
     rng : all randomness of the training comes from here.
-    learning_rate : eta, or a function of the step.
+    learning_rate : eta > 0, or a function of the step.
     clip : gradients longer than this are scaled down to it.
     average : a share s in (0, 1]: keep a running mean of the parameters over about the last s t of
         t steps, which forgets the noise of single steps; it grows with the training. None for none.
-    checkpoint : a file that is written atomically every `checkpoint_every` steps and at the end.
-        If it exists, training goes on from it, to the same numbers as an uninterrupted run.
+    checkpoint : a file that is written atomically every `checkpoint_every` steps, at the end, and
+        when training is interrupted or a value is not finite. If it exists, training goes on from
+        it, to the same numbers as an uninterrupted run. One process at a time.
     progress : None shows a bar only where a person is watching (a terminal); False never.
 
-    Errors: ValueError on wrong arguments or on a checkpoint that is corrupt or of other
-    parameters (the file is left as it is); FloatingPointError names the step and the term where a
-    value is not finite. A KeyboardInterrupt returns the best parameters so far.
+    Errors: ValueError on wrong arguments or on a checkpoint that is corrupt, longer than `steps`,
+    or of another loss or other parameters (the file is left as it is); FloatingPointError names the
+    step and the term where a value is not finite. A KeyboardInterrupt returns the best parameters
+    so far. A checkpoint of another learning rate is resumed with a warning.
 
     >>> import autograd.numpy as anp
     >>> result = fit(lambda p, rng, step: anp.sum((p["x"] - 3.0) ** 2),
@@ -106,37 +107,55 @@ def fit(
     """
     check_dim(steps, "steps")
     check_dim(checkpoint_every, "checkpoint_every")
+    check_rng(rng)
     if not clip > 0:
         raise ValueError(f"clip: expected a length > 0, got {clip}")
-    rate = learning_rate if callable(learning_rate) else lambda step: learning_rate
-    gradient = loss.value_and_grad if hasattr(loss, "value_and_grad") else _by_autograd(loss)
-    takes_out = "out" in inspect.signature(gradient).parameters
+    if not (callable(learning_rate) or learning_rate > 0):
+        raise ValueError(f"learning_rate: expected a rate > 0, got {learning_rate}")
     if average is not None and not 0 < average <= 1:
         raise ValueError(f"average: expected a share of the steps, in (0, 1], got {average}")
+    rate = learning_rate if callable(learning_rate) else lambda step: learning_rate
+    gradient = loss.value_and_grad if hasattr(loss, "value_and_grad") else _by_autograd(loss)
     state = _State(params, average)
-    out = {"out": state.g_params} if takes_out else {}
-    if checkpoint is not None and Path(checkpoint).exists():
-        state.load(Path(checkpoint), rng)
-    if state.step >= steps:
-        return state.result(state.flat)
+    out = {"out": state.g_params} if "out" in inspect.signature(gradient).parameters else {}
 
+    before: Any = None  # the generator's state before a step that is not finished yet
+
+    def save() -> None:
+        if checkpoint is not None and state.whole:
+            at = rng.bit_generator.state if before is None else before
+            state.save(Path(checkpoint), at, rate, gradient)
+
+    if checkpoint is not None and Path(checkpoint).exists():
+        state.load(Path(checkpoint), rng, rate, gradient)
+        if state.step > steps:
+            raise ValueError(
+                f"steps: expected at least the {state.step} that checkpoint "
+                f"{Path(checkpoint).name} has done, got {steps}"
+            )
     try:
         with _bar(steps, state.step, progress) as bar:
             while state.step < steps:
+                if checkpoint is not None:  # an interrupted step is taken again, with its own draws
+                    before = rng.bit_generator.state
                 value, g = gradient(state.params, rng, state.step, **out)
                 state.update(value, g, rate(state.step), clip)
+                before = None
                 if state.step % BLOCK == 0 or state.step == steps:
                     mean_loss = state.remember_best()
                     if bar is not None:
                         bar.update(state.step - bar.n)
                         bar.set_postfix_str(f"loss {mean_loss:.4g}", refresh=False)
-                if checkpoint is not None and (
-                    state.step % checkpoint_every == 0 or state.step == steps
-                ):
-                    state.save(Path(checkpoint), rng)
+                if state.step % checkpoint_every == 0 or state.step == steps:
+                    save()
     except KeyboardInterrupt:
-        return state.result(state.best, interrupted=True)
-    return state.result(state.flat)
+        with suppress(KeyboardInterrupt):  # a second one does not wait for the file
+            save()
+        return state.result(interrupted=True)
+    except FloatingPointError:
+        save()
+        raise
+    return state.result()
 
 
 def _bar(steps: int, done: int, progress: bool | None) -> AbstractContextManager:
@@ -163,195 +182,99 @@ def _by_autograd(loss: Callable) -> Callable:
     return gradient
 
 
-def _aligned(size: int, dtype: np.dtype) -> Array:
-    """An empty vector that starts at a cache line of 64 bytes: long ufuncs run a fifth faster."""
-    spare = 64 // dtype.itemsize
-    room = np.empty(size + spare, dtype)
-    start = -room.ctypes.data % 64 // dtype.itemsize
-    return room[start : start + size]
-
-
-class _State:
-    """All that training changes. Parameters and Adam's moments are flat vectors, updated in place;
-    `params` is the caller's nesting, made of views into the flat vector."""
+class _State(Adam):
+    """All that training changes: Adam's, the best parameters so far, the record of the steps."""
 
     def __init__(self, params: Params, average: float | None = None) -> None:
-        named = tree_leaves(params)
-        kinds = {
-            str(value.dtype) if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-            for _, value in named
-        }
-        if len(kinds) != 1 or not next(iter(kinds)).startswith("float"):
-            raise ValueError(f"params: expected floating arrays of one dtype, got {sorted(kinds)}")
-        self.names = [(name, list(value.shape)) for name, value in named]
-        self.template = params
-        first = np.concatenate([value.ravel() for _, value in named])
-        kind, size = first.dtype, first.size
-        self.flat, self.g, *moments = (_aligned(size, kind) for _ in range(4))
-        self.flat[:], self.moments = first, moments
-        for moment in moments:
-            moment[:] = 0
-        self.params, self.g_params = self.tree(self.flat), self.tree(self.g)
-        self.g_leaves = [part for _, part in tree_leaves(self.g_params)]
-        work = np.empty_like(self.flat[:CHUNK])
-        arrays = (self.flat, self.g, *self.moments)
-        self.chunks = [
-            (*(x[at : at + CHUNK] for x in arrays), work[: self.flat.size - at])
-            for at in range(0, self.flat.size, CHUNK)
-        ]
-        self.step, self.losses, self.norms = 0, [], []
-        self.best, self.best_loss = self.flat.copy(), math.inf
-        self.average, self.mean = average, None if average is None else self.flat.copy()
-
-    def tree(self, flat: Array) -> Params:
-        """The nesting of the parameters, its arrays views into a flat vector."""
-        sizes = [math.prod(shape) for _, shape in self.names]
-        parts = np.split(flat, np.cumsum(sizes)[:-1])
-        return tree_unflatten(
-            self.template, (p.reshape(s) for p, (_, s) in zip(parts, self.names, strict=True))
-        )
-
-    def update(self, value: float, g: Params, rate: float, clip: float) -> None:
-        """One step of Adam with beta_1 = 0.9, beta_2 = 0.999, epsilon = 1e-8."""
-        for part, written in zip(self.g_leaves, leaves_in_order_of(self.template, g), strict=True):
-            if written is not part:  # a loss may have written its gradient where it belongs
-                part[...] = written
-        g = self.g
-        norm = math.sqrt(float(np.dot(g, g)))
-        if not (math.isfinite(norm) and math.isfinite(value)):
-            self._refuse(value, g)
-        if norm > clip:
-            g *= clip / norm
-        # m / 0.1 and v / 0.001 are kept, which saves two multiplications a step; then
-        # eta m_hat / (sqrt(v_hat) + 1e-8) = eta 0.1 c / (1 - 0.9^t) (m / 0.1) / (sqrt(v / 0.001) +
-        # 1e-8 c) with c = sqrt((1 - 0.999^t) / 0.001)
-        t = self.step + 1
-        c = math.sqrt((1 - 0.999**t) / 0.001)
-        epsilon, eta = 1e-8 * c, rate * 0.1 * c / (1 - 0.9**t)
-        for flat, g_part, m, v, work in self.chunks:
-            np.multiply(g_part, g_part, out=work)
-            m *= 0.9
-            m += g_part
-            v *= 0.999
-            v += work
-            np.sqrt(v, out=work)
-            work += epsilon
-            np.divide(m, work, out=work)
-            work *= eta
-            flat -= work
-        if t % FLUSH == 0:
-            self.flush()
-        self.losses.append(value)
-        self.norms.append(norm)
-        self.step = t
-        if self.mean is not None and t % STRIDE == 0:
-            away = np.subtract(self.flat, self.mean, out=g)
-            away *= min(1, STRIDE / (self.average * t))
-            self.mean += away
-
-    def flush(self) -> None:
-        """Set first moments to 0 before they become subnormal, which processors compute slowly.
-
-        Where a gradient has become exactly 0, m falls as 0.9^t; in FLUSH steps it cannot fall from
-        this bound to a subnormal, and no step of Adam feels a moment of this size.
-        """
-        m = self.moments[0]
-        m[np.abs(m) < 1e6 * np.finfo(m.dtype).tiny] = 0
-
-    def _refuse(self, value: float, g: Array) -> None:
-        if not math.isfinite(value):
-            raise FloatingPointError(f"step {self.step}: expected a finite loss, got {value}")
-        bad = [name for name, part in tree_leaves(self.tree(g)) if not np.isfinite(part).all()]
-        raise FloatingPointError(
-            f"step {self.step}: expected finite gradients, got NaN or inf in those of "
-            f"{', '.join(bad) or 'a norm too large for its dtype'}"
-        )
+        super().__init__(params, average)
+        self.best: Array | None = None
+        self.best_loss = math.inf
 
     def remember_best(self) -> float:
         """Keep a copy of the parameters if the mean loss of the last block is the lowest yet."""
         mean_loss = float(np.mean(self.losses[-BLOCK:]))
         if mean_loss < self.best_loss:
-            self.best, self.best_loss = self.flat.copy(), mean_loss
+            self.best_loss = mean_loss
+            if self.best is None:
+                self.best = self.flat.copy()
+            else:
+                self.best[:] = self.flat
         return mean_loss
 
-    def result(self, flat: Array, interrupted: bool = False) -> Fit:
-        """What `fit` returns, with copies: nothing of it changes later."""
-        mean = None if self.mean is None else self.tree(self.mean.copy())
-        return Fit(self.tree(flat.copy()), self.trace(), interrupted, mean)
-
-    def trace(self) -> dict[str, Array]:
-        """The record of every step so far."""
-        n = min(len(self.losses), len(self.norms))
-        return {
-            "step": np.arange(n),
-            "loss": np.array(self.losses[:n]),
-            "grad_norm": np.array(self.norms[:n]),
+    def result(self, interrupted: bool = False) -> Fit:
+        """What `fit` returns; the state ends here, so that its arrays become the caller's."""
+        best = self.best if interrupted and self.best is not None else self.flat
+        mean = None if self.mean is None else self.tree(self.mean)
+        history = {
+            "step": np.arange(self.step),
+            "loss": np.array(self.losses[: self.step]),
+            "grad_norm": np.array(self.norms[: self.step]),
         }
+        return Fit(self.tree(best), history, interrupted, mean)
 
-    def save(self, path: Path, rng: np.random.Generator) -> None:
-        """Write everything to a temporary file beside `path`, then rename it over."""
+    def probe(self, gradient: Callable) -> float | None:
+        """The loss here, on draws of its own, by which a checkpoint knows it; None if unknown."""
+        try:
+            params = self.tree(self.flat.copy())
+            value = float(gradient(params, np.random.default_rng(0), self.step)[0])
+        except (FloatingPointError, KeyboardInterrupt):
+            return None
+        return value if math.isfinite(value) else None
+
+    def save(self, path: Path, rng_state: Any, rate: Callable, gradient: Callable) -> None:
+        """Write everything that an exact resume needs."""
         header = {
-            "format": FORMAT,
             "names": self.names,
             "step": self.step,
+            "average": self.average,
             "best_loss": self.best_loss,
-            "rng": rng.bit_generator.state,
+            "rng": rng_state,
+            "rate": rate(self.step),
+            "probe": self.probe(gradient),
         }
-        arrays = {"flat": self.flat, "moments": np.stack(self.moments), "best": self.best}
+        arrays = {"flat": self.flat, "moments": np.stack(self.moments)}
         arrays |= {"losses": np.array(self.losses), "norms": np.array(self.norms)}
-        if self.mean is not None:
-            arrays["mean"] = self.mean
-        header["digest"] = _digest(arrays)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, header=np.array(json.dumps(header)), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        optional = {"best": self.best, "mean": self.mean}
+        arrays |= {name: array for name, array in optional.items() if array is not None}
+        files.save(path, header, arrays)
 
-    def load(self, path: Path, rng: np.random.Generator) -> None:
+    def load(
+        self, path: Path, rng: np.random.Generator, rate: Callable, gradient: Callable
+    ) -> None:
         """Take everything from a file that `save` wrote; ValueError, and nothing taken, if not."""
         refusal = f"checkpoint {path.name}: expected a file written by fit for these parameters"
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                header = dict(json.loads(str(file["header"])))
-                arrays = {name: file[name] for name in file.files if name != "header"}
-        except Exception as error:  # a foreign or damaged file can make a reader raise anything
-            raise ValueError(f"{refusal}, got a file that cannot be read ({error})") from error
-        if header.get("format") != FORMAT or header.get("digest") != _digest(arrays):
-            raise ValueError(f"{refusal}, got format {header.get('format')!r} or damaged arrays")
-        if header["names"] != [[name, shape] for name, shape in self.names]:
+        header, arrays = files.load(path)
+        if header["names"] != self.names:
             raise ValueError(f"{refusal}, got one with {header['names']}")
         if arrays["flat"].dtype != self.flat.dtype:
             raise ValueError(f"{refusal}, of dtype {self.flat.dtype}, got {arrays['flat'].dtype}")
-        if ("mean" in arrays) != (self.mean is not None):
-            kinds = ("without", "with")
+        if header["average"] != self.average:
             raise ValueError(
-                f"{refusal} {kinds[self.mean is not None]} a running mean, "
-                f"got one {kinds['mean' in arrays]}"
+                f"{refusal} with average = {self.average}, got one with {header['average']}"
             )
         kind = header["rng"]["bit_generator"]
         if kind != rng.bit_generator.state["bit_generator"]:
             raise ValueError(
                 f"{refusal} with a {rng.bit_generator.state['bit_generator']} generator, got {kind}"
             )
+        mine, self.step = self.flat.copy(), header["step"]
+        self.flat[:] = arrays["flat"]
+        probe: Any = self.probe(gradient)
+        stored = header["probe"]
+        known = probe is not None and stored is not None
+        if known and abs(probe - stored) > 1e-3 * (1 + abs(stored)):
+            self.flat[:], self.step = mine, 0
+            raise ValueError(
+                f"{refusal} and this loss, which is {probe} at its parameters; it was {stored}"
+            )
+        if not math.isclose(rate(self.step), header["rate"], rel_tol=1e-9):
+            warnings.warn(
+                f"checkpoint {path.name}: its learning rate at step {self.step} was "
+                f"{header['rate']:.6g}, and is {rate(self.step):.6g} now",
+                stacklevel=3,
+            )
         rng.bit_generator.state = header["rng"]
-        self.flat[:], (self.moments[0][:], self.moments[1][:]) = arrays["flat"], arrays["moments"]
-        self.best, self.best_loss, self.step = arrays["best"], header["best_loss"], header["step"]
+        self.moments[0][:], self.moments[1][:] = arrays["moments"]
+        self.best, self.best_loss = arrays.get("best"), header["best_loss"]
         self.losses, self.norms = arrays["losses"].tolist(), arrays["norms"].tolist()
         self.mean = arrays.get("mean")
-
-
-def _digest(arrays: dict[str, Array]) -> str:
-    """A checksum of names, dtypes, shapes and bytes, so that a damaged file is not resumed."""
-    sha = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        sha.update(f"{name} {array.dtype} {array.shape} ".encode())
-        sha.update(array.tobytes())
-    return sha.hexdigest()

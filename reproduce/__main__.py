@@ -1,7 +1,8 @@
 """`python -m reproduce ENTRY`: run the sweep of a figure or table, merge, draw, keep the ledger.
 
-Raw results, one file a task, go to build/reproduce; what is merged is committed: results/*.json,
-figures/*.png, LEDGER.md. A run that was interrupted goes on where it was.
+Everything goes to build/reproduce: raw results, one file a task, and what is merged from them. With
+--save the merged part is written where it is committed: results/*.json, figures/*.png, LEDGER.md.
+A run that was interrupted goes on where it was.
 """
 
 import argparse
@@ -40,7 +41,10 @@ def parser() -> argparse.ArgumentParser:
         "--mnist", metavar="DIR", help="the four IDX files of MNIST (downloaded if not given)"
     )
     made.add_argument(
-        "--out", default="build/reproduce", metavar="DIR", help="raw results (build/reproduce)"
+        "--out", default="build/reproduce", metavar="DIR", help="all results (build/reproduce)"
+    )
+    made.add_argument(
+        "--save", action="store_true", help="write the merged results over the committed ones"
     )
     made.add_argument("--epochs", type=int, default=833, metavar="N", help="of MNIST at most (833)")
     made.add_argument(
@@ -59,9 +63,11 @@ class Sweeps:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, out = options, Path(options.out)
-        self.raw = out / "quick" / "raw" if options.quick else out
-        self.results = out / "quick" / "results" if options.quick else RESULTS
-        self.figures = out / "quick" / "figures" if options.quick else FIGURES
+        if options.quick:
+            out = out / "quick"
+        self.raw = out / "raw" if options.quick else out
+        self.results = RESULTS if options.save else out / "results"
+        self.figures = FIGURES if options.save else out / "figures"
 
     def collected(self, name: str, tasks: list[sweep.Task], leave_out: tuple = ()) -> list[dict]:
         """Run what has no result yet, and merge everything into results/NAME.json."""
@@ -115,6 +121,8 @@ STEPS = {"fig1": run_fig1, "fig3": run_fig3, "mnist": run_mnist, "posteriors": r
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     at = Sweeps(options)
+    if options.quick and options.save:
+        parser().error("--save: expected a whole run, got --quick, whose sweeps are too small")
     if options.quick and options.entry not in ("fig1", "fig3", "posteriors"):
         parser().error(f"--quick: expected fig1, fig3 or posteriors, got {options.entry}")
     try:
@@ -125,8 +133,12 @@ def main(arguments: list[str] | None = None) -> int:
         for name, step in STEPS.items():
             if options.entry in (name, "all"):
                 step(at)
-        if options.entry not in ("table3", "subset") and not options.quick:
+        if options.save or options.entry == "ledger":
             ledger.write_all()
+        elif options.entry in (*STEPS, "all"):
+            print(
+                f"Results and figures are in {at.results.parent}; the committed ones are untouched."
+            )
     except (OSError, RuntimeError, ValueError) as error:
         print(f"python -m reproduce {options.entry}: {error}", file=sys.stderr)
         return 2

@@ -214,7 +214,7 @@ class Meter:
         self.path, self.stop = path, threading.Event()
 
     def __enter__(self) -> "Meter":
-        self.before = float(self.path.read_text()) if self.path.exists() else 0.0
+        self.before = float(self.path.read_text(encoding="utf-8")) if self.path.exists() else 0.0
         self.start = time.process_time()
         self.thread = threading.Thread(target=self._keep, daemon=True)
         self.thread.start()

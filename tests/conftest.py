@@ -100,8 +100,12 @@ def check(expected: str, given: str = "answer") -> str:
 
 def write_sources(folder: Path) -> Path:
     folder.mkdir()
-    (folder / "01_one.md").write_text(source("Next: [two](02_two.ipynb).", extra="Some more."))
-    (folder / "02_two.md").write_text(source("Previous: [one](01_one.ipynb#eq-1)."))
+    (folder / "01_one.md").write_text(
+        source("Next: [two](02_two.ipynb).", extra="Some more."), encoding="utf-8"
+    )
+    (folder / "02_two.md").write_text(
+        source("Previous: [one](01_one.ipynb#eq-1)."), encoding="utf-8"
+    )
     return folder
 
 

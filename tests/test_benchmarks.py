@@ -176,18 +176,18 @@ def folder(tmp_path):
         results / "cold.json",
     )
     for path in (tmp_path / "README.md", tmp_path / "benchmarks" / "README.md"):
-        path.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+        path.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", encoding="utf-8")
     return tmp_path
 
 
 def test_the_report_is_made_of_the_results(folder, capsys):
     assert report.main(folder, folder / "benchmarks" / "results") == 0
-    text = (folder / "README.md").read_text()
+    text = (folder / "README.md").read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "\nold\n" not in text
     normflows = next(line for line in text.splitlines() if line.startswith("| normflows"))
     assert re.findall(r"[\d.]+ ×", normflows) == ["20 ×", "20 ×"]
     assert "**100 µs**" in text and "**1.00 s**" in text and driver.processor() in text
-    full = (folder / "benchmarks" / "README.md").read_text()
+    full = (folder / "benchmarks" / "README.md").read_text(encoding="utf-8")
     assert "0.0300 ± 0.0010" in full and "9.0 ×" in full
     for mode in ("light", "dark"):
         png = (folder / "benchmarks" / "results" / f"speed-{mode}.png").read_bytes()
@@ -204,19 +204,19 @@ def test_the_report_is_made_of_the_results(folder, capsys):
 def test_the_report_is_written_again_from_other_results(folder):
     results = folder / "benchmarks" / "results"
     report.main(folder, results)
-    first = (folder / "README.md").read_text()
+    first = (folder / "README.md").read_text(encoding="utf-8")
     report.main(folder, results)
-    assert (folder / "README.md").read_text() == first
+    assert (folder / "README.md").read_text(encoding="utf-8") == first
     path = results / f"{PLANAR.name}.json"
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     record["contenders"]["normflows"]["cpu"] = [7e-3] * 3
     driver.write(record, path)
     report.main(folder, results)
-    assert "70 ×" in (folder / "README.md").read_text()
+    assert "70 ×" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_readme_without_markers_is_refused(folder):
-    (folder / "README.md").write_text("no markers")
+    (folder / "README.md").write_text("no markers", encoding="utf-8")
     with pytest.raises(ValueError, match=r"README.md: expected one"):
         report.main(folder, folder / "benchmarks" / "results")
 
@@ -233,5 +233,5 @@ def test_results_of_other_sources_or_fewer_rounds_are_measured_again(folder, mon
 def test_the_committed_report_is_that_of_the_committed_results():
     results = report.load()
     assert results, "no results: run make bench"
-    text = (report.ROOT / "benchmarks" / "README.md").read_text()
+    text = (report.ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     assert report.insert(text, report.full_report(results), "README.md") == text

@@ -7,9 +7,9 @@ from tools import editions, notebooks, pairs
 
 
 def replace(path, old, new):
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert old in text
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def translate(text: str) -> str:
@@ -29,8 +29,10 @@ def korean(paired):
     edition = paired / "ko" / "01_one.md"
     edition.parent.mkdir()
     name = editions.digest(pairs.read(paired / "01_one.md"))
-    text = translate((paired / "01_one.md").read_text())
-    edition.write_text(text.replace("  post:", f"  translation:\n    of: {name}\n  post:"))
+    text = translate((paired / "01_one.md").read_text(encoding="utf-8"))
+    edition.write_text(
+        text.replace("  post:", f"  translation:\n    of: {name}\n  post:"), encoding="utf-8"
+    )
     assert notebooks.sync(paired) == 0
     return paired
 
@@ -90,5 +92,5 @@ def test_sync_refuses_a_translation_whose_code_is_another(korean, capsys):
 
 
 def test_a_translation_without_original_is_caught(korean):
-    (korean / "ko" / "09_nine.md").write_text(source())
+    (korean / "ko" / "09_nine.md").write_text(source(), encoding="utf-8")
     assert "ko/09_nine.md: has no original 09_nine.md" in pairs.faults(korean)

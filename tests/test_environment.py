@@ -3,10 +3,14 @@
 No solver is asked, so that the test needs no network: names and version bounds are compared.
 """
 
+import ast
 import copy
+import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -21,10 +25,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from tools import setup
+
 ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 CONDA_NAMES = {"matplotlib": "matplotlib-base", "playwright": "playwright-python"}
 PIP_ONLY = {"django-static-mathjax"}  # no conda channel has it
 
@@ -149,7 +155,10 @@ def lock_faults(text: str, group: str) -> list[str]:
 
 @pytest.mark.parametrize("group", ["test", "lab"])
 def test_the_locks_fit_pyproject_on_every_python(group):
-    assert lock_faults((ROOT / "requirements" / f"{group}.txt").read_text(), group) == []
+    assert (
+        lock_faults((ROOT / "requirements" / f"{group}.txt").read_text(encoding="utf-8"), group)
+        == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,29 +174,65 @@ def test_the_locks_fit_pyproject_on_every_python(group):
     ],
 )
 def test_a_lock_that_does_not_fit_is_caught(old, new, fault):
-    text = (ROOT / "requirements" / "test.txt").read_text()
+    text = (ROOT / "requirements" / "test.txt").read_text(encoding="utf-8")
     assert old in text
     assert any(f.startswith(fault) for f in lock_faults(text.replace(old, new), "test"))
 
 
 def test_jupyterlab_stays_out_of_the_test_environment():
-    assert "jupyterlab==" not in (ROOT / "requirements" / "test.txt").read_text()
+    assert "jupyterlab==" not in (ROOT / "requirements" / "test.txt").read_text(encoding="utf-8")
 
 
 # -- the rest of the house -----------------------------------------------------------------------
 
 
 def test_ci_runs_every_python_there_is_a_lock_for():
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    workflow = yaml.safe_load(
+        (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    )
     assert tuple(workflow["jobs"]["test"]["strategy"]["matrix"]["python"]) == PYTHONS
     assert PROJECT["project"]["requires-python"] == f">={PYTHONS[0]}"
+    assert PYTHONS == tuple(f"3.{minor}" for minor in sorted(setup.MINORS))
+
+
+def workflow_faults(folder: Path) -> str:
+    """What zizmor finds: unpinned actions, wide permissions, expressions in shell lines."""
+    zizmor = shutil.which("zizmor", path=sysconfig.get_path("scripts"))
+    how = ["--offline", "--strict-collection", "--no-progress", "--format", "plain"]
+    found = subprocess.run([zizmor, *how, folder], capture_output=True, encoding="utf-8")
+    return found.stdout + found.stderr if found.returncode else ""
+
+
+def test_the_ci_workflow_is_pinned_and_permits_little():
+    assert workflow_faults(ROOT / ".github") == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (r"@[0-9a-f]{40} # v[0-9.]+", "@v7", "unpinned-uses"),
+        ("contents: read", "contents: write", "excessive-permissions"),
+        (r"with:\n *persist-credentials: false", "", "artipacked"),
+        (r"bash \.ci/run", "echo ${{ github.head_ref }}", "template-injection"),
+        ("runs-on: ubuntu-latest", "", "validation schema"),
+    ],
+)
+def test_a_careless_workflow_is_caught(tmp_path, old, new, fault):
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    changed = re.sub(old, new, text)
+    assert changed != text
+    (tmp_path / ".github" / "workflows").mkdir(parents=True)
+    (tmp_path / ".github" / "workflows" / "ci.yml").write_text(changed, encoding="utf-8")
+    assert fault in workflow_faults(tmp_path / ".github")
 
 
 def test_the_code_of_the_readme_runs(tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+    )
     assert blocks, "README.md shows no Python"
     script = tmp_path / "readme.py"
-    script.write_text("\n".join(blocks))
+    script.write_text("\n".join(blocks), encoding="utf-8")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
@@ -197,3 +242,72 @@ def test_layout_and_lint(command):
     ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
     done = subprocess.run(ruff, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout
+
+
+# -- on any machine ------------------------------------------------------------------------------
+
+
+def listed(*patterns: str) -> list[Path]:
+    """The files of this checkout, without what tools made; no git is asked, there may be none."""
+    folders = [
+        p for p in ROOT.iterdir() if p.is_dir() and p.name[:5] not in ("build", ".venv", ".git")
+    ]
+    found = [path for folder in folders for pattern in patterns for path in folder.rglob(pattern)]
+    return [*found, *(path for pattern in patterns for path in ROOT.glob(pattern))]
+
+
+def without_encoding(source: str) -> list[int]:
+    """The lines that read or write text in whatever encoding the machine prefers."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        given = len(node.args) + (name == "read_text")
+        binary = any("b" in str(getattr(a, "value", "")) for a in node.args[1:])
+        if name in ("read_text", "write_text"):
+            missing = given < 2
+        else:
+            missing = name == "open" and isinstance(node.func, ast.Name) and not binary
+        if missing and not any(keyword.arg == "encoding" for keyword in node.keywords):
+            lines.append(node.lineno)
+    return lines
+
+
+def test_files_are_read_and_written_as_utf_8_whatever_the_locale():
+    found = {path: without_encoding(path.read_text("utf-8")) for path in listed("*.py")}
+    assert len(found) > 50
+    assert {str(path): lines for path, lines in found.items() if lines} == {}
+
+
+def test_a_file_of_an_unsaid_encoding_is_caught():
+    said = 'p.read_text("utf-8"), p.write_text(a, "utf-8"), open(p, "rb"), p.open("rb")'
+    assert without_encoding(f'{said}, open(p, encoding="utf-8")') == []
+    assert without_encoding("p.read_text()\np.write_text(a)\nopen(p)\nopen(p, 'w')") == [1, 2, 3, 4]
+
+
+def test_line_ends_are_the_same_in_every_checkout():
+    assert "* text=auto eol=lf" in (ROOT / ".gitattributes").read_text("utf-8").splitlines()
+    for path in listed("*.py", "*.md", "*.toml", "*.yml", "*.json"):
+        assert b"\r" not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("name", ["tests", "notebooks", "tools"])
+def test_a_stray_package_of_the_same_name_is_not_ours(tmp_path, name):
+    """Some distributions install a top-level package `tests`; a folder of ours must outweigh it."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+    found = subprocess.run(
+        [sys.executable, "-c", f"import {name}; print({name}.__path__[0])"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert Path(found.stdout.strip()) == ROOT / name
+
+
+def test_every_folder_of_tests_is_a_package():
+    for path in listed("test_*.py"):
+        for folder in path.relative_to(ROOT).parents[:-1]:
+            assert (ROOT / folder / "__init__.py").exists(), folder

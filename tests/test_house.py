@@ -13,7 +13,7 @@ from tools import house, notebooks
 def executed(tmp_path_factory):
     """The small notebook, executed once."""
     path = tmp_path_factory.mktemp("house") / "01_one.md"
-    path.write_text(source())
+    path.write_text(source(), encoding="utf-8")
     result = notebooks.execute(path)
     assert result.error == ""
     return result.notebook

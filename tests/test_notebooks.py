@@ -144,9 +144,9 @@ def test_the_exercises_of_the_small_notebook_judge_numbers_and_functions(folder)
 )
 def test_an_unsynced_pair_is_caught(paired, file, old, new, message):
     path = paired / file
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert old in text
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new), encoding="utf-8")
     assert any(message in v for v in notebooks.violations(paired)), notebooks.violations(paired)
 
 
@@ -179,7 +179,9 @@ def test_nbval_accepts_the_small_notebook_and_catches_a_changed_number(paired):
     path = paired / "01_one.ipynb"
     accepted = nbval(path)
     assert accepted.returncode == 0, accepted.stdout
-    path.write_text(path.read_text().replace("s = 2.000", "s = 2.001"))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("s = 2.000", "s = 2.001"), encoding="utf-8"
+    )
     refused = nbval(path)
     assert refused.returncode == 1
     assert "s = 2.001" in refused.stdout and "s = 2.000" in refused.stdout

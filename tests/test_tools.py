@@ -13,9 +13,9 @@ def files(folder):
 
 
 def replace(path, old, new):
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert old in text
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def test_sync_writes_a_triple_that_the_check_accepts_and_writes_the_same_bytes_again(folder):
@@ -47,7 +47,7 @@ def test_a_change_of_code_executes_only_its_notebook(folder, capsys):
     assert notebooks.sync(folder) == 0
     printed = capsys.readouterr().out
     assert "02_two" in printed and "01_one" not in printed
-    assert "sum = 2.000" in (folder / "02_two.ipynb").read_text()
+    assert "sum = 2.000" in (folder / "02_two.ipynb").read_text(encoding="utf-8")
 
 
 def test_sync_leaves_the_outputs_of_a_notebook_that_fails(folder, capsys):
@@ -79,7 +79,7 @@ def test_run_keeps_the_last_good_page_of_a_notebook_that_fails(folder, tmp_path,
     assert "FAILED" in printed and "s = one / 0" in printed and "ZeroDivisionError" in printed
     assert (target / "01_one.html").read_bytes() == good
     assert (target / "02_two.html").read_bytes() != old  # the other one still ran
-    index = (target / "index.html").read_text()
+    index = (target / "index.html").read_text(encoding="utf-8")
     assert "the page is that of the last good run" in index and "executed in" in index
     assert not [p for p in target.iterdir() if p.name.startswith(".")]
 
@@ -92,7 +92,7 @@ def test_run_says_what_a_notebook_warns_of(folder, tmp_path, capsys):
     )
     assert notebooks.run(folder, tmp_path / "pages") == 0
     assert "UserWarning: mind" in capsys.readouterr().out
-    assert "UserWarning: mind" in (tmp_path / "pages" / "01_one.html").read_text()
+    assert "UserWarning: mind" in (tmp_path / "pages" / "01_one.html").read_text(encoding="utf-8")
 
 
 def test_a_cell_that_takes_too_long_and_a_kernel_that_dies_are_failures(folder, tmp_path, capsys):
@@ -101,9 +101,9 @@ def test_a_cell_that_takes_too_long_and_a_kernel_that_dies_are_failures(folder, 
     assert notebooks.run(folder, tmp_path / "pages", cell_seconds=2) == 1
     printed = capsys.readouterr().out
     assert printed.count("FAILED") == 2
-    assert "CellTimeoutError" in printed and "time.sleep(60)" in printed
-    assert "DeadKernelError" in printed
-    assert "there is no page yet" in (tmp_path / "pages" / "index.html").read_text()
+    assert ": the limit is 2 s a cell, and seconds=4 doubles it" in printed
+    assert "time.sleep(60)" in printed and "Kernel died" in printed
+    assert "there is no page yet" in (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
 
 
 def test_run_without_notebooks_is_a_failure(tmp_path, capsys):
@@ -114,7 +114,7 @@ def test_run_without_notebooks_is_a_failure(tmp_path, capsys):
 def test_a_page_keeps_alt_text_caption_formulas_and_links(folder, tmp_path):
     target = tmp_path / "pages"
     notebooks.run(folder, target)
-    one, two = ((target / f"{n}.html").read_text() for n in ("01_one", "02_two"))
+    one, two = ((target / f"{n}.html").read_text(encoding="utf-8") for n in ("01_one", "02_two"))
     assert 'alt="A white pixel, which stands for any figure at all."' in one
     assert "<em>Figure. A pixel.</em>" in one
     assert r"s = 1 + 1 \tag{1}" in one
@@ -124,7 +124,7 @@ def test_a_page_keeps_alt_text_caption_formulas_and_links(folder, tmp_path):
     assert "http://" not in one and "https://" not in one  # nothing to fetch
     for asset in ("style.css", "mathjax.js"):
         assert f"assets/{asset}" in one and (target / "assets" / asset).stat().st_size > 1000
-    index = (target / "index.html").read_text()
+    index = (target / "index.html").read_text(encoding="utf-8")
     assert "How much is one and one?" in index and "It is two, and each way" in index
 
 
@@ -147,4 +147,16 @@ def test_an_interrupted_run_ends_its_kernels_and_does_not_wait_for_them(folder, 
     results = notebooks.execute_all(pairs.sources(folder))
     assert next(results).error == ""
     results.close()
-    assert "DeadKernelError" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "01_one" in printed and "02_two" not in printed  # nobody failed
+
+
+def test_a_kernel_that_does_not_start_is_one_sentence(folder, capsys, monkeypatch):
+    monkeypatch.setitem(pairs.KERNELSPEC, "name", "none_such")
+    (result, _) = notebooks.execute_all(pairs.sources(folder))
+    assert "did not start" in result.error and "none_such" in result.error
+
+
+def test_the_tests_give_a_cell_as_long_as_a_run_does():
+    text = (pairs.FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert f"--nbval-cell-timeout={notebooks.CELL_SECONDS}" in text

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 import nbformat
 from nbclient import NotebookClient
@@ -20,7 +21,9 @@ from tools import house, pages, pairs
 from tools.pairs import FOLDER, KERNELSPEC
 
 PAGES = FOLDER.parent / "build" / "pages"
-CELL_SECONDS = 120
+CELL_SECONDS = (
+    1800  # of a cell; the longest needs 40 s of a processor, which a slow or busy one adds to
+)
 SIZE_LIMIT = 3_000_000  # bytes, all committed .ipynb together
 
 
@@ -43,7 +46,12 @@ class Result:
         return f"{self.source.stem:<28} {n:>3} cells {self.seconds:>7.1f} s  {verdict}"
 
 
-def execute(source: Path, cell_seconds: int = CELL_SECONDS, clients: list | None = None) -> Result:
+def execute(
+    source: Path,
+    cell_seconds: int = CELL_SECONDS,
+    clients: list | None = None,
+    keep_going: bool = False,
+) -> Result:
     """Execute a notebook in a fresh kernel; an error is kept in the result, not raised.
 
     The client is appended to `clients`, so that somebody else can end its kernel.
@@ -52,6 +60,7 @@ def execute(source: Path, cell_seconds: int = CELL_SECONDS, clients: list | None
     client = NotebookClient(
         notebook,
         timeout=cell_seconds,
+        allow_errors=keep_going,
         kernel_name=KERNELSPEC["name"],
         record_timing=False,  # time stamps would change the bytes of every run,
         coalesce_streams=True,  # and so would the random splits of stdout
@@ -60,7 +69,7 @@ def execute(source: Path, cell_seconds: int = CELL_SECONDS, clients: list | None
     )
     if clients is not None:
         clients.append(client)
-    running = 0
+    running = None
 
     def started(cell, cell_index):
         nonlocal running
@@ -72,9 +81,15 @@ def execute(source: Path, cell_seconds: int = CELL_SECONDS, clients: list | None
         client.execute()
     except CellExecutionError as problem:
         error = f"cell {running}: " + re.sub(r"\x1b\[[0-9;]*m", "", problem.traceback)
-    except (CellTimeoutError, DeadKernelError) as problem:
-        source_lines = indent(notebook.cells[running].source)
-        error = f"cell {running}: {type(problem).__name__}: {problem}\n{source_lines}"
+    except CellTimeoutError:
+        limit = f"the limit is {cell_seconds} s a cell, and seconds={2 * cell_seconds} doubles it"
+        error = f"cell {running}: {limit}\n{indent(notebook.cells[running].source)}"
+    except DeadKernelError as problem:
+        error = f"cell {running}: {problem}\n{indent(notebook.cells[running].source)}"
+    except Exception as problem:
+        if running is not None:
+            raise
+        error = f"its kernel, a process that is reached over 127.0.0.1, did not start: {problem}"
     notebook.metadata.pop("language_info", None)  # it holds the Python version
     warnings = [
         f"cell {i}: {output.text.strip()}"
@@ -92,9 +107,12 @@ def indent(text: str) -> str:
 def execute_all(chosen: list[Path], cell_seconds: int = CELL_SECONDS, jobs: int = 2):
     """Execute notebooks `jobs` at a time; print each when it is done, yield them in order."""
     clients: list[NotebookClient] = []
+    stopped = Event()
 
     def one(source: Path) -> Result:
         result = execute(source, cell_seconds, clients)
+        if stopped.is_set():  # its kernel was ended by us, which says nothing about the notebook
+            return result
         report = [result.line(), *(f"  warning in {w}" for w in result.warnings)]
         report += [indent(f"{result.source.name}, {result.error}")] if result.error else []
         print("\n".join(report), flush=True)
@@ -104,6 +122,7 @@ def execute_all(chosen: list[Path], cell_seconds: int = CELL_SECONDS, jobs: int 
         try:
             yield from pool.map(one, chosen)
         except BaseException:  # Ctrl-C does not reach the kernels, and the pool waits for them
+            stopped.set()
             for client in clients:
                 if client.km is not None and client.km.provisioner.process is not None:
                     client.km.provisioner.process.kill()
@@ -113,7 +132,12 @@ def execute_all(chosen: list[Path], cell_seconds: int = CELL_SECONDS, jobs: int 
 # -- the verbs -----------------------------------------------------------------------------------
 
 
-def sync(folder: Path = FOLDER, names: list[str] | None = None, everything: bool = False) -> int:
+def sync(
+    folder: Path = FOLDER,
+    names: list[str] | None = None,
+    everything: bool = False,
+    cell_seconds: int = CELL_SECONDS,
+) -> int:
     """Write .py and .ipynb from .md.
 
     Outputs are kept while the code cells are the same, so a change of text costs nothing; after a
@@ -129,7 +153,7 @@ def sync(folder: Path = FOLDER, names: list[str] | None = None, everything: bool
         elif pairs.write(target, pairs.as_ipynb(notebook, outputs_of=old)):
             print(f"{source.stem}: text updated, outputs kept")
     failed = 0
-    for result in execute_all(stale):
+    for result in execute_all(stale, cell_seconds):
         if result.error:
             failed += 1
         else:
@@ -220,13 +244,21 @@ def main() -> int:
     syncing = verbs.add_parser("sync", help="write .py and executed .ipynb from .md")
     syncing.add_argument("names", nargs="*", help="such as 01_elbo; none means every notebook")
     syncing.add_argument("--all", action="store_true", help="execute even where no code changed")
-    verbs.add_parser("run", help="execute every notebook and write it as a page under build/")
+    running = verbs.add_parser("run", help="execute every notebook; write its page under build/")
+    for verb in (syncing, running):
+        verb.add_argument(
+            "--seconds",
+            type=int,
+            default=CELL_SECONDS,
+            metavar="N",
+            help="limit of a cell (%(default)s)",
+        )
     verbs.add_parser("check", help="list what is wrong with the committed notebooks")
     given = parser.parse_args()
     try:
         if given.verb == "sync":
-            return sync(names=given.names, everything=given.all)
-        return run() if given.verb == "run" else check()
+            return sync(FOLDER, given.names, given.all, given.seconds)
+        return run(cell_seconds=given.seconds) if given.verb == "run" else check()
     except KeyboardInterrupt:
         print("\nInterrupted: what was finished is kept, the rest is as it was.", file=sys.stderr)
         return 130

@@ -104,6 +104,8 @@ def page(notebook, name: str, entries: list[Entry]) -> str:
     """One executed notebook as a page, with its neighbours in reading order."""
     lang, order = language(notebook), [entry.name for entry in entries]
     notebook = nbformat.from_dict(notebook)
+    kept = [c for c in notebook.cells if "remove-cell" not in c.metadata.get("tags", [])]
+    notebook.cells = kept
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = relink(TAGGED.sub(numbered, cell.source))

@@ -14,7 +14,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 
-from tools import editions
+from tools import address, editions
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 HERO = "03_flow_composition"  # README.md opens with its first figure, hero.png
@@ -38,6 +38,10 @@ def read(source: Path) -> nbformat.NotebookNode:
     notebook.metadata.pop("jupytext", None)
     notebook.metadata["kernelspec"] = dict(KERNELSPEC)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    if source.is_relative_to(FOLDER):
+        path = source.relative_to(FOLDER.parent).with_suffix(".ipynb").as_posix()
+        first = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+        notebook.cells[first:first] = address.cells(address.repository(), path)
     for i, cell in enumerate(notebook.cells):
         cell["id"] = f"c{i:03d}"
     return notebook

@@ -407,7 +407,7 @@ def test_links_inside_follow_the_ids_of_kramdown(tmp_path):
 
 def test_solutions_are_folded_after_their_exercise(tmp_path):
     solution = 'SOLUTIONS: dict = {"01_note": {1: "answer = {{1}}\\n"}}\n'
-    (tmp_path / "solutions.py").write_text(solution)
+    (tmp_path / "solutions.py").write_text(solution, encoding="utf-8")
     cells = [
         "### Exercise 1: count",
         ran("answer = None", tags=["exercise"]),
@@ -419,7 +419,7 @@ def test_solutions_are_folded_after_their_exercise(tmp_path):
              '```python\nanswer = {{ "{" }}{1}}\n```', "</details>", "## After"]  # fmt: skip
     places = [text.index(piece) for piece in order]
     assert places == sorted(places)
-    (tmp_path / "solutions.py").write_text('SOLUTIONS = {"01_note": {}}')
+    (tmp_path / "solutions.py").write_text('SOLUTIONS = {"01_note": {}}', encoding="utf-8")
     with pytest.raises(blog.Refused, match="exercise 1 has no solution"):
         export(write(tmp_path, *cells))
 

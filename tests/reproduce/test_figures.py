@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -10,7 +11,7 @@ import pytest
 
 from nflib_min.targets import table_1, w1, w2, w3
 from reproduce import fig1, fig3, posteriors, sweep
-from reproduce.__main__ import main
+from reproduce.__main__ import RESULTS, Sweeps, main, parser
 
 
 # ------------------------------------------------------------------------------------- figure 1
@@ -154,10 +155,20 @@ def test_the_posteriors_of_notebook_06_are_an_entry_too(tmp_path, monkeypatch):
     for name in ("tasks", "comparisons"):
         quick = getattr(posteriors, name)(True)
         monkeypatch.setattr(posteriors, name, lambda _, first=quick[:1]: first)
-    assert main(["posteriors", "--quick", "--jobs", "1", "--out", str(tmp_path)]) == 0
-    for name in ("posteriors", "gradients"):
-        (row,) = sweep.load(tmp_path / "quick" / "results" / f"{name}.json")
-        assert row["cpu_seconds"] > 0 and row["commit"]
+    tracked = {path: path.read_bytes() for path in RESULTS.parent.glob("**/*.[jpm][snd]*")}
+    for quick, out in (["--quick"], tmp_path / "quick"), ([], tmp_path):
+        assert main(["posteriors", *quick, "--jobs", "1", "--out", str(tmp_path)]) == 0
+        for name in ("posteriors", "gradients"):
+            (row,) = sweep.load(out / "results" / f"{name}.json")
+            assert row["cpu_seconds"] > 0 and row["commit"] == sweep.commit()  # None without git
+    assert {path: path.read_bytes() for path in RESULTS.parent.glob("**/*.[jpm][snd]*")} == tracked
+
+
+def test_committed_results_are_written_over_only_on_demand():
+    assert Sweeps(parser().parse_args(["fig1", "--save"])).results == RESULTS
+    assert Sweeps(parser().parse_args(["fig1"])).results == Path("build/reproduce/results")
+    with pytest.raises(SystemExit, match="2"):
+        main(["fig1", "--quick", "--save"])
 
 
 def test_errors_are_a_message_and_exit_2(tmp_path, capsys):

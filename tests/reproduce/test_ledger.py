@@ -179,8 +179,10 @@ def test_what_was_not_run_is_not_reproduced_and_says_why():
 
 
 def test_a_damaged_result_stops_the_ledger(tmp_path):
-    whole = (ledger.RESULTS / "fig1.json").read_text()
-    (tmp_path / "fig1.json").write_text(whole.replace('"seed": 8', '"seed": 9', 1))
+    whole = (ledger.RESULTS / "fig1.json").read_text(encoding="utf-8")
+    (tmp_path / "fig1.json").write_text(
+        whole.replace('"seed": 8', '"seed": 9', 1), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=r"fig1\.json: expected a whole file"):
         ledger.read(tmp_path)
 

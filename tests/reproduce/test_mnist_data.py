@@ -14,7 +14,7 @@ import pytest
 
 from reproduce import mnist_data
 
-README = (mnist_data.SUBSET.parent / "README.md").read_text()
+README = (mnist_data.SUBSET.parent / "README.md").read_text(encoding="utf-8")
 
 
 def idx(array):

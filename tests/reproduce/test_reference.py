@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from nflib_min.models import eight_schools, logistic_regression
+from nflib_min.targets import eight_schools, logistic_regression
 from reproduce.reference import nuts
 
 NAMES = tuple(nuts.MODELS)
@@ -39,14 +39,14 @@ def test_a_reference_has_converged(name):
 
 def test_a_reference_that_was_changed_by_hand_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "logistic.json"
-    text = (nuts.FOLDER / "logistic.json").read_text()
+    text = (nuts.FOLDER / "logistic.json").read_text(encoding="utf-8")
     record = json.loads(text)
     record["mean"][0] += 1e-3
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(record), encoding="utf-8")
     monkeypatch.setattr(nuts, "FOLDER", tmp_path)
     with pytest.raises(ValueError, match=r"^logistic.json: expected a whole file"):
         nuts.read("logistic")
-    path.write_text(text[:-100])
+    path.write_text(text[:-100], encoding="utf-8")
     with pytest.raises(ValueError, match=r"^logistic.json: expected a whole file"):
         nuts.read("logistic")
 

@@ -122,8 +122,10 @@ def test_a_killed_task_goes_on_from_its_checkpoint_to_the_same_result(tmp_path):
     child.kill()
     assert child.wait() == -signal.SIGKILL
     assert not path.exists()
-    path.with_suffix(".cpu8ye2.part").write_text("12")  # it may have died while writing, too
-    before = float(spent.read_text())
+    path.with_suffix(".cpu8ye2.part").write_text(
+        "12", encoding="utf-8"
+    )  # it may have died while writing, too
+    before = float(spent.read_text(encoding="utf-8"))
 
     start = time.process_time()
     (resumed,) = sweep.run([long], tmp_path, jobs=1)
@@ -152,9 +154,9 @@ def empty(path, other):
 
 
 def another_number(path, other):
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     record["values"]["kl"][0] += 1e-6
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(record), encoding="utf-8")
 
 
 def another_tasks(path, other):
@@ -162,11 +164,11 @@ def another_tasks(path, other):
 
 
 def another_format(path, other):
-    path.write_text(json.dumps({"format": "a letter", "values": {}}))
+    path.write_text(json.dumps({"format": "a letter", "values": {}}), encoding="utf-8")
 
 
 def no_object(path, other):
-    path.write_text("[1, 2]")
+    path.write_text("[1, 2]", encoding="utf-8")
 
 
 DAMAGES = [without_a_byte, empty, another_number, another_tasks, another_format, no_object]
@@ -206,8 +208,8 @@ def test_merging_keeps_every_row_once_and_says_the_common_part_once(tmp_path):
     for row, record in zip(rows, records, strict=True):
         assert row == {key: record[key] for key in row}
         assert set(record) - set(row) == {"format", "sha256"}
-    assert merged.read_text().count('"draws"') == 1
-    assert merged.read_text().count(rows[0]["commit"] or '"commit": null') == 1
+    assert merged.read_text(encoding="utf-8").count('"draws"') == 1
+    assert merged.read_text(encoding="utf-8").count(rows[0]["commit"] or '"commit": null') == 1
     less = sweep.collect(tasks, tmp_path / "raw", merged, leave_out=("density",))
     assert set(rows[0]["values"]) - set(less[0]["values"]) == {"density"}
 
@@ -220,7 +222,7 @@ def test_a_missing_result_is_not_merged_over(tmp_path, two_results):
         sweep.collect(tasks, tmp_path, merged)
     assert not merged.exists()
     assert len(sweep.collect(tasks, tmp_path, merged, partial=True)) == 2
-    assert json.loads(merged.read_text())["missing"] == 1
+    assert json.loads(merged.read_text(encoding="utf-8"))["missing"] == 1
 
 
 def test_a_merged_file_that_was_edited_is_refused(tmp_path, two_results):
@@ -228,7 +230,9 @@ def test_a_merged_file_that_was_edited_is_refused(tmp_path, two_results):
         (tmp_path / name).write_bytes(data)
     merged = tmp_path / "merged.json"
     sweep.collect([task(0), task(1)], tmp_path, merged)
-    merged.write_text(merged.read_text().replace('"seed": 1', '"seed": 7'))
+    merged.write_text(
+        merged.read_text(encoding="utf-8").replace('"seed": 1', '"seed": 7'), encoding="utf-8"
+    )
     with pytest.raises(ValueError, match=r"merged\.json: expected a whole file.*got sha256"):
         sweep.load(merged)
 
@@ -258,14 +262,14 @@ def test_the_commit_says_whether_the_code_was_changed(tmp_path, monkeypatch):
     assert commit() is None
     for folder in ("nflib_min", "reproduce"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "x.py").write_text("1")
+        (tmp_path / folder / "x.py").write_text("1", encoding="utf-8")
     git("init")
     git("add", ".")
     git("commit", "-m", "x")
     assert len(commit()) == 40
-    (tmp_path / "reproduce" / "LEDGER.md").write_text("results are not code")
+    (tmp_path / "reproduce" / "LEDGER.md").write_text("results are not code", encoding="utf-8")
     assert len(commit()) == 40
-    (tmp_path / "nflib_min" / "x.py").write_text("2")
+    (tmp_path / "nflib_min" / "x.py").write_text("2", encoding="utf-8")
     assert commit().endswith("-dirty") and len(commit()) == 46
 
 
@@ -286,8 +290,8 @@ def cluster(tmp_path):
     ]
     try:
         wait_until(about.exists)
-        wait_until(lambda: about.read_text().strip().endswith("}"))
-        address = json.loads(about.read_text())["address"]
+        wait_until(lambda: about.read_text(encoding="utf-8").strip().endswith("}"))
+        address = json.loads(about.read_text(encoding="utf-8"))["address"]
         for _ in range(2):
             processes.append(
                 python(
