@@ -64,7 +64,7 @@ export function render(context) {
       mesh.raster(n, 4, out, fold);
     }
     plane.field(out, n, 0.12, s.ramp('flow', 0.8));
-    plane.contours(seen, 90, [0.02], colours.target, {width: 1.5, alpha: 0.8, dash: [5, 4]});
+    plane.contours(seen, 90, [0.02], colours.target, {width: 1.5, alpha: 0.8});
     for (const [from, to] of lines) {
       const line = Array.from({length: to - from}, (_, i) => now(pair, from + i));
       plane.path(line, colours.ink, {width: 0.9, alpha: 0.35});

@@ -20,7 +20,7 @@ export class Stage {
     const {words, style, lang, options = {}, data = {}} = model.get('config');
     Object.assign(this, {say: words, options, data});
     // a shadow keeps the styles of page, theme and Jupyter out; Jupyter's shortcuts stay off
-    this.shell = el(host, 'div', {class: 'live', 'data-lm-suppress-shortcuts': 'true', lang});
+    this.shell = el(host, 'div', {class: 'nflib-live', 'data-lm-suppress-shortcuts': 'true', lang});
     const root = this.shell.attachShadow({mode: 'open'});
     el(root, 'style', {}, style);
     this.box = el(root, 'div', {class: 'box', role: 'group', 'aria-label': this.say.title});

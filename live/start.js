@@ -85,7 +85,7 @@ export function render(context) {
   function draw() {
     const {colours} = s, kl = run.at(-1)[1], seen = flip(q, N);
     plane.field(seen, N, 0.12, s.ramp('flow', 0.9));
-    plane.contours(outline, 90, [0.03, 0.2], colours.target, {width: 1.5, dash: [5, 4]});
+    plane.contours(outline, 90, [0.03, 0.2], colours.target, {width: 1.5});
     for (const z of dots) plane.dot(z, colours.base, 2.4, null);
     plane.head.textContent = fill(say.plane, fix(t));
     const line = points => points.map(([time, v]) => [Math.log(Math.max(time, FIRST)), Math.min(v, 2.5)]);

@@ -16,12 +16,14 @@ TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 LISTEN = """window.violations = [];
 document.addEventListener("securitypolicyviolation",
   e => window.violations.push(e.violatedDirective));"""
-DRAWN = """[...document.querySelectorAll('.live')].flatMap(l => l.stage.panels.map(p => {
+DRAWN = """[...document.querySelectorAll('.nflib-live')].flatMap(l => l.stage.panels.map(p => {
   const {data} = p.ctx.getImageData(0, 0, p.canvas.width, p.canvas.height);
   return new Set(new Uint32Array(data.buffer)).size; }))"""
 FOCUSED = """() => { const e = document.activeElement.shadowRoot?.activeElement;
   return e && (e.getAttribute('aria-label') ?? e.labels?.[0]?.textContent ?? e.textContent); }"""
-FIRST = "parseFloat(document.querySelector('.live').shadowRoot.querySelector('dd').textContent)"
+FIRST = (
+    "parseFloat(document.querySelector('.nflib-live').shadowRoot.querySelector('dd').textContent)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,9 @@ def until(page, condition):
 
 def settled(page):
     """The page once no figure asks for a frame any more: hands off, everything drawn."""
-    at_rest = "[...document.querySelectorAll('.live')].every(l => l.stage.rests && !l.stage.asked)"
+    at_rest = (
+        "[...document.querySelectorAll('.nflib-live')].every(l => l.stage.rests && !l.stage.asked)"
+    )
     return until(page, at_rest)
 
 
@@ -112,11 +116,11 @@ def test_all_figures_stand_on_a_page_without_a_fault(visit, scheme, size):
     lang = "ko" if phone == (scheme == "dark") else "en"  # both languages on both sizes
     page = visit(lang=lang, color_scheme=scheme, viewport=size, has_touch=phone, is_mobile=phone)
     settled(page)
-    assert page.locator(".live").count() == len(live.FIGURES)
+    assert page.locator(".nflib-live").count() == len(live.FIGURES)
     assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
     assert page.locator("img:visible").count() == 0
     dark = page.evaluate(
-        "[...document.querySelectorAll('.live')].map(l => 'dark' in l.stage.box.dataset)"
+        "[...document.querySelectorAll('.nflib-live')].map(l => 'dark' in l.stage.box.dataset)"
     )
     assert dark == [scheme == "dark"] * len(live.FIGURES)
     drawn = page.evaluate(DRAWN)
@@ -128,13 +132,13 @@ def test_all_figures_stand_on_a_page_without_a_fault(visit, scheme, size):
 
 def test_an_idle_figure_asks_for_no_frame_and_says_what_a_frame_takes(visit, record_property):
     page = settled(visit())
-    frames = "[...document.querySelectorAll('.live')].map(l => l.stage.frames)"
+    frames = "[...document.querySelectorAll('.nflib-live')].map(l => l.stage.frames)"
     before = page.evaluate(frames)
     page.wait_for_timeout(400)
     assert page.evaluate(frames) == before
     spent = page.evaluate("""async () => {
       const out = {};
-      for (const l of document.querySelectorAll('.live')) {
+      for (const l of document.querySelectorAll('.nflib-live')) {
         const times = [];
         for (let i = 0; i < 25; i++) {
           l.stage.moved(); l.stage.paint(); times.push(l.stage.spent);
@@ -235,7 +239,9 @@ def test_keys_move_a_handle_and_nothing_else(visit):
     assert page.evaluate("scrollY") == 0
     page.keyboard.press("Control+ArrowRight")  # the browser's own
     assert value(settled(page), "test point z") == pytest.approx([x, y], abs=0.011)
-    assert page.locator(".live").get_attribute("data-lm-suppress-shortcuts") == "true"  # Jupyter's
+    assert (
+        page.locator(".nflib-live").get_attribute("data-lm-suppress-shortcuts") == "true"
+    )  # Jupyter's
 
 
 def test_a_tap_moves_the_chosen_handle_without_a_drag(visit):
@@ -354,9 +360,9 @@ def test_nothing_moves_for_those_who_ask_for_it(visit, figure, key):
     assert page.get_by_role("button", name="play").count() == 0
     page.get_by_role("button", name="next").click()
     settled(page)
-    frames = page.evaluate("document.querySelector('.live').stage.frames")
+    frames = page.evaluate("document.querySelector('.nflib-live').stage.frames")
     page.wait_for_timeout(400)
-    assert page.evaluate("document.querySelector('.live').stage.frames") == frames
+    assert page.evaluate("document.querySelector('.nflib-live').stage.frames") == frames
     if figure == "start":
         assert reads(page, key) > 0
 
@@ -381,22 +387,24 @@ def test_a_browser_that_cannot_draw_keeps_the_picture(browser, tmp_path):
     page.add_init_script("delete window.OffscreenCanvas")
     page.goto(file.as_uri())
     page.wait_for_timeout(200)
-    assert page.get_by_alt_text("A picture.").is_visible() and page.locator(".live").count() == 0
+    assert (
+        page.get_by_alt_text("A picture.").is_visible() and page.locator(".nflib-live").count() == 0
+    )
     assert len(said) == 1 and "OffscreenCanvas" in said[0]
     page.close()
 
 
 def test_a_theme_switch_is_followed_and_the_end_leaves_nothing(visit):
     page = settled(visit("planar", "planar"))  # the same figure twice on a page
-    assert page.locator(".live").count() == 2
-    dark = "document.querySelector('.live').stage.box.dataset.dark"
+    assert page.locator(".nflib-live").count() == 2
+    dark = "document.querySelector('.nflib-live').stage.box.dataset.dark"
     theme, lab = "document.documentElement.dataset.theme", "document.body.dataset.jpThemeLight"
     for steps in (f"{theme} = 'dark'", f"delete {theme}; {lab} = 'false'"):
         page.evaluate(steps)
         assert settled(page).evaluate(dark) == ""
         page.evaluate(f"delete {lab}; {theme} = 'light'")
         assert settled(page).evaluate(dark) is None
-    page.evaluate("document.querySelectorAll('.live').forEach(l => l.stage.end())")
-    assert page.locator(".live").count() == 0
+    page.evaluate("document.querySelectorAll('.nflib-live').forEach(l => l.stage.end())")
+    assert page.locator(".nflib-live").count() == 0
     page.evaluate("document.documentElement.dataset.theme = 'dark'")
     page.wait_for_timeout(100)
