@@ -58,9 +58,7 @@ class Adam:
             (*(x[at : at + CHUNK] for x in arrays), work[: size - at])
             for at in range(0, size, CHUNK)
         ]
-        self.step = 0
-        self.losses: list[float] = []
-        self.norms: list[float] = []
+        self.step, self.losses, self.norms = 0, [], []
         self.whole = True  # False while an update is half done
         self.average, self.mean = average, None if average is None else self.flat.copy()
 
@@ -103,14 +101,13 @@ class Adam:
             flat -= work
         if t % FLUSH == 0:
             self.flush()
-        self.losses.append(value)
-        self.norms.append(norm)
-        self.step = t
-        self.whole = True
-        if self.mean is not None and self.average is not None and t % STRIDE == 0:
+        if self.mean is not None and t % STRIDE == 0:
             away = np.subtract(self.flat, self.mean, out=g)
             away *= min(1, STRIDE / (self.average * t))
             self.mean += away
+        self.losses.append(value)
+        self.norms.append(norm)
+        self.step, self.whole = t, True
 
     def flush(self) -> None:
         """Set first moments to 0 before they become subnormal, which processors compute slowly.
