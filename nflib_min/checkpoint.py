@@ -37,7 +37,7 @@ def save(path: str | Path, header: dict, arrays: dict[str, Array]) -> None:
         _replace(path, header=text, **arrays)
 
 
-def _replace(path: Path, **arrays: Array) -> None:
+def _replace(path: Path, **arrays: Any) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(temporary, "wb") as file:
