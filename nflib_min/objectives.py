@@ -5,13 +5,12 @@ the parameters and of z_0 already drawn.
 """
 
 import math
-import warnings
 from collections.abc import Callable
 
 import autograd.numpy as anp
 import numpy as np
 
-from nflib_min._arrays import Array, Params, check_dim, check_finite, untraced
+from nflib_min._arrays import Array, Params, check_dim, check_finite
 from nflib_min.distributions import score
 from nflib_min.flow import Flow, dtype_of
 from nflib_min.targets import Target
@@ -159,7 +158,8 @@ def log_weights(
 ) -> Array:
     r"""n log importance weights $\ln w = \ln \tilde p(z_K) - \ln q_K(z_K)$, shape (n,).
 
-    Their mean is the ELBO; the log of the mean weight estimates ln Z.
+    Their mean is the ELBO; the log of the mean weight estimates ln Z. A draw where the target is 0
+    has weight 0: its log weight is -inf.
 
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(StandardNormal(1), Affine(1))
@@ -174,99 +174,13 @@ def log_weights(
     return target.log_density(zK) - log_q
 
 
-def importance_weighted_bound(log_w: Array, k: int | None = None) -> float:
-    r"""The bound $L_k = E[\ln \frac1k \sum_{i=1}^k w_i]$: the ELBO at k = 1, ln Z as k grows.
-
-    Parameters
-    ----------
-    log_w : (n,), log weights. k : size of the groups, at most n; None for one group of all n,
-        the usual estimate of ln Z. Groups do not overlap; a remainder is left out.
-
-    Errors: ValueError if log_w is not (n,) and finite or k is not in 1..n.
-
-    >>> log_w = np.log(np.array([1.0, 3.0]))
-    >>> round(importance_weighted_bound(log_w, 1), 4), round(importance_weighted_bound(log_w), 4)
-    (0.5493, 0.6931)
-
-    Source: Burda, Grosse & Salakhutdinov, Importance weighted autoencoders (2015), eq. (8).
-    """
-    log_w = _weights(log_w)
-    k = check_dim(len(log_w) if k is None else k, "k")
-    if k > len(log_w):
-        raise ValueError(f"k: expected at most n = {len(log_w)}, got {k}")
-    groups = log_w[: len(log_w) // k * k].reshape(-1, k)
-    return float(np.mean(np.logaddexp.reduce(groups, axis=1) - np.log(k)))
-
-
-def effective_sample_size(log_w: Array) -> float:
-    r"""$(\sum_i w_i)^2 / \sum_i w_i^2$: how many independent draws the n weighted ones are worth.
-
-    >>> effective_sample_size(np.zeros(100))
-    100.0
-
-    Source: Kong (1992); Rezende & Mohamed (2015) use the weights in section 6.1.
-    """
-    w = np.exp(_weights(log_w) - np.max(log_w))
-    return float(w.sum() ** 2 / (w**2).sum())
-
-
-def import_arviz() -> object:
-    """ArviZ, only where it is needed; ImportError says how to install it."""
-    try:
-        with warnings.catch_warnings():  # of its next major version, at every import
-            warnings.simplefilter("ignore", FutureWarning)
-            import arviz
-    except ImportError as error:
-        raise ImportError("Pareto k-hat and InferenceData: pip install arviz") from error
-    return arviz
-
-
-def pareto_k(log_w: Array) -> tuple[float, Array]:
-    r"""Pareto k-hat of importance weights, and their smoothed logarithms, normalized, (n,).
-
-    The largest weights are fitted by a generalised Pareto law with shape k, whose moments of order
-    1/k and above are infinite; their smoothed values replace them, and the weights sum to 1. Below
-    0.5 q is close to p; below `k_limit(n)` the weighted draws can be used; above, nothing can.
-    Weights that are equal to rounding have no tail: k = 0. Weights of q's own draws cannot see a
-    mode that q has missed.
-
-    Errors: ImportError without ArviZ; ValueError if log_w is not (n,) and finite, or n < 25.
-
-    >>> rng = np.random.default_rng(0)
-    >>> k, _ = pareto_k(0.7 * rng.exponential(size=10_000))  # w = e^x: P(w > t) = t^(-1/0.7)
-    >>> round(k, 1)
-    0.7
-
-    Source: Vehtari, Simpson, Gelman, Yao & Gabry, Pareto smoothed importance sampling (2024),
-    section 2; Yao, Vehtari, Simpson & Gelman, Yes, but did it work? (2018).
-    """
-    log_w = _weights(log_w)
-    if len(log_w) < 25:
-        raise ValueError(f"log_w: expected at least 25 weights, got {len(log_w)}")
-    psislw = import_arviz().psislw
-    if np.ptp(log_w) < 1e-9 * (1 + np.abs(log_w).max()):
-        return 0.0, np.full(len(log_w), -np.log(len(log_w)))
-    smoothed, k = psislw(log_w)
-    return float(k), np.asarray(smoothed)
-
-
-def k_limit(n: int) -> float:
-    r"""The k-hat above which n weighted draws are of no use: $\min(1 - 1/\log_{10} n, 0.7)$.
-
-    >>> k_limit(10_000), round(k_limit(100), 2)
-    (0.7, 0.5)
-
-    Source: Vehtari, Simpson, Gelman, Yao & Gabry (2024), section 3.
-    """
-    return float(min(1 - 1 / np.log10(check_dim(n, "n", least=2)), 0.7))
-
-
 def kl_to_target(
     params: Params, flow: Flow, target: Target, n: int, rng: np.random.Generator
 ) -> tuple[float, float]:
     r"""$\mathrm{KL}(q_K \| p) = E_{q_K}[\ln q_K - \ln p]$ and its standard error, in nats.
 
-    It is absolute: ValueError where the target's ln Z is not known.
+    It is absolute: ValueError where the target's ln Z is not known, or n < 2. Where a draw meets a
+    density of 0 it is inf.
 
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(StandardNormal(1), Affine(1))
@@ -285,7 +199,7 @@ def kl_from_target(
 ) -> tuple[float, float]:
     r"""The forward $\mathrm{KL}(p \| q_K) = E_p[\ln p - \ln q_K]$ and its standard error, in nats.
 
-    By exact draws from the target and the flow's true inverse: this one sees a missed mode.
+    By exact draws from the target and the flow's true inverse, which see a mode that q has missed.
     ValueError where the target has no sampler or no ln Z.
 
     >>> from nflib_min import Affine, StandardNormal
@@ -301,12 +215,7 @@ def kl_from_target(
 
 
 def _mean_and_error(values: Array) -> tuple[float, float]:
+    check_dim(len(values), "n", least=2)
+    if np.isinf(values).any():
+        return float(values.mean()), math.nan
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
-def _weights(log_w: Array) -> Array:
-    log_w = np.asarray(untraced(log_w))
-    if log_w.ndim != 1 or len(log_w) == 0:
-        raise ValueError(f"log_w: expected shape (n,) with n >= 1, got {log_w.shape}")
-    check_finite(log_w, "log_w")
-    return log_w

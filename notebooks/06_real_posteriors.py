@@ -42,8 +42,8 @@ from nflib_min.plotting import BASE, FLOW, LOG_DET, panels, show
 # %% tags=["setup"]
 from sklearn.datasets import load_diabetes
 
-from nflib_min import eight_schools, linear_regression, neals_funnel
-from nflib_min.models import EFFECTS, ERRORS, eight_schools_effects, eight_schools_moments
+from nflib_min.targets import eight_schools, linear_regression, neals_funnel
+from nflib_min.targets import EFFECTS, ERRORS, eight_schools_effects, eight_schools_moments
 from nflib_min.posterior import fit_posterior
 from nflib_min.targets import Gaussian
 from nflib_min._trees import tree_leaves

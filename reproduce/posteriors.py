@@ -11,33 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
-from nflib_min import (
-    Affine,
-    Chain,
-    Flow,
-    Planar,
-    StandardNormal,
-    TriangularAffine,
-    eight_schools,
-    linear_regression,
-    logistic_regression,
-    neals_funnel,
-    real_nvp,
-)
+from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, TriangularAffine, real_nvp
 from nflib_min._arrays import Array, Params
 from nflib_min._trees import tree_leaves
 from nflib_min.bijections import Bijection
-from nflib_min.models import Model, eight_schools_effects, eight_schools_moments
-from nflib_min.objectives import (
-    FreeEnergy,
-    effective_sample_size,
-    importance_weighted_bound,
-    kl_from_target,
-    pareto_k,
-)
+from nflib_min.objectives import FreeEnergy, kl_from_target
 from nflib_min.posterior import Stage, fit_posterior
-from nflib_min.targets import Gaussian, Target
+from nflib_min.targets import (
+    Gaussian,
+    Target,
+    eight_schools,
+    eight_schools_effects,
+    eight_schools_moments,
+    linear_regression,
+    logistic_regression,
+    neals_funnel,
+)
 from nflib_min.training import cosine_decay, fit
+from nflib_min.weights import effective_sample_size, importance_weighted_bound, pareto_k
 from reproduce import sweep
 from reproduce.reference.nuts import LOGISTIC_PRIOR_SD, breast_cancer
 from reproduce.reference.nuts import read as reference
@@ -55,7 +46,7 @@ class Truth:
     mean, sd : of natural(z), (p,) each. natural : (n, d) -> (n, p). pair : coordinates to draw.
     """
 
-    model: Model
+    model: Target
     log_normalizer: float
     mean: Array
     sd: Array
@@ -67,7 +58,7 @@ def identity(z: Array) -> Array:
     return z
 
 
-def exact(model: Model, pair: tuple[int, int]) -> Truth:
+def exact(model: Target, pair: tuple[int, int]) -> Truth:
     return Truth(model, model.log_normalizer, model.mean, model.sd, identity, pair)
 
 
@@ -125,7 +116,7 @@ def cancer() -> Truth:
     return Truth(model, stored["log_normalizer"]["value"], mean, sd, identity, (1, 4))
 
 
-def resampled(model: Model, mean: Array, covariance: Array, n: int, rng: object) -> Array:
+def resampled(model: Target, mean: Array, covariance: Array, n: int, rng: object) -> Array:
     """n draws of a posterior that is almost Gaussian, (n, d), for a picture: by importance.
 
     The proposal is a Gaussian with the posterior's mean and 1.3 times its covariance; ValueError
@@ -140,7 +131,7 @@ def resampled(model: Model, mean: Array, covariance: Array, n: int, rng: object)
     return z[rng.choice(n, n, p=np.exp(log_w) / np.exp(log_w).sum())]
 
 
-def log_density(model: Model, z: Array) -> Array:
+def log_density(model: Target, z: Array) -> Array:
     """ln p~ in parts of a thousand rows: a model with data makes (rows, data) arrays."""
     parts = np.array_split(z, 1 + len(z) // 1000)
     # the value that comes with the written gradient is the faster one

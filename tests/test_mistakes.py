@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from nflib_min import checks, mistakes
-from nflib_min.mistakes import LAWS, MISTAKES, POPULAR, Program
+from nflib_min import checks
 from nflib_min.targets import U2, U3, U4, table_1
+from notebooks import mistakes
+from notebooks.mistakes import COMMON_CHECKS, LAWS, MISTAKES, VariationalProgram
 
 # the table of notebook 07: which laws notice which mistake
 NOTICED = {
@@ -28,23 +29,25 @@ OF_THE_MAP = {"round trip", "log det"}
 
 @pytest.fixture(scope="module")
 def runs():
-    programs = {"correct": Program()} | {name: wrong() for name, wrong in MISTAKES.items()}
+    programs = {"correct": VariationalProgram()} | {
+        name: wrong() for name, wrong in MISTAKES.items()
+    }
     return {name: (program, program.train()) for name, program in programs.items()}
 
 
 @pytest.fixture(scope="module")
 def errors(runs):
-    return {name: mistakes.examine(*run) for name, run in runs.items()}
+    return {name: mistakes.run_checks(*run) for name, run in runs.items()}
 
 
 def test_the_correct_program_passes_every_check(errors):
-    assert errors["correct"].keys() == POPULAR.keys() | LAWS.keys()
-    assert mistakes.alarms(errors["correct"]) == {}
+    assert errors["correct"].keys() == COMMON_CHECKS.keys() | LAWS.keys()
+    assert mistakes.failed(errors["correct"]) == {}
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_each_mistake_is_noticed_by_the_laws_that_the_notebook_names(errors, name):
-    assert mistakes.alarms(errors[name]).keys() == NOTICED[name]
+    assert mistakes.failed(errors[name]).keys() == NOTICED[name]
 
 
 @pytest.mark.parametrize("name", MISTAKES)
@@ -52,14 +55,14 @@ def test_popular_checks_notice_nothing(runs, errors, name):
     """The loss falls by a tenth of a nat or more, and autograd's gradient is right."""
     loss = runs[name][1].history["loss"]
     assert loss[-25:].mean() < loss[:25].mean() - 0.1
-    assert not mistakes.alarms(errors[name]).keys() & POPULAR.keys()
+    assert not mistakes.failed(errors[name]).keys() & COMMON_CHECKS.keys()
 
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_wrong_method(name):
     changed = [key for key in vars(MISTAKES[name]) if not key.startswith("__")]
-    assert len(changed) == 1 and hasattr(Program, changed[0])
-    assert MISTAKES[name].__bases__ == (Program,)
+    assert len(changed) == 1 and hasattr(VariationalProgram, changed[0])
+    assert MISTAKES[name].__bases__ == (VariationalProgram,)
 
 
 # each law, what a blind one would answer, and a mistake that it notices
@@ -81,7 +84,7 @@ BLIND = {
 def test_a_law_that_is_broken_leaves_a_gap_in_the_table(runs, monkeypatch, law):
     function, blind, witness = BLIND[law]
     monkeypatch.setattr(checks, function, blind)
-    alarms = mistakes.alarms(mistakes.examine(*runs[witness]))
+    alarms = mistakes.failed(mistakes.run_checks(*runs[witness]))
     assert law in NOTICED[witness] and alarms.keys() == NOTICED[witness] - {law}
 
 
@@ -99,7 +102,7 @@ def test_laws_of_the_map_bite_at_any_probe(name, seed):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_correct_map_obeys_them_at_any_probe(seed):
     rng = np.random.default_rng(seed)
-    program, eps = Program(), rng.standard_normal((100, 2))
+    program, eps = VariationalProgram(), rng.standard_normal((100, 2))
     params = program.probe(rng)
     assert max(checks.check_bijection(program, params, eps).values()) < 1e-8
     mass = checks.total_mass(lambda z: program.log_prob(params, z), (-20.0, 20.0), 800)

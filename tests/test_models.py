@@ -10,10 +10,10 @@ from scipy import integrate, special, stats
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
 from nflib_min import checks
-from nflib_min.models import (
-    EFFECTS,
-    ERRORS,
-    Model,
+from nflib_min.targets import (
+    Gaussian,
+    LinearGaussian,
+    Target,
     eight_schools,
     eight_schools_effects,
     eight_schools_moments,
@@ -21,7 +21,7 @@ from nflib_min.models import (
     logistic_regression,
     neals_funnel,
 )
-from nflib_min.targets import Gaussian, LinearGaussian
+from nflib_min.targets.eight_schools import EFFECTS, ERRORS
 
 
 def diabetes():
@@ -443,11 +443,11 @@ X, Y = np.ones((4, 2)), np.array([0.0, 1.0, 0.0, 1.0])
         ),
         (lambda: neals_funnel(1), r"^dim: expected a whole number of at least 2, got 1"),
         (
-            lambda: Model(lambda z: -anp.sum(z**2, axis=1), names=()),
+            lambda: Target(lambda z: -anp.sum(z**2, axis=1), names=()),
             r"^dim: expected a whole number of at least 1, got 0",
         ),
         (
-            lambda: Model(lambda z: z[:, 0], names="ab", mean=np.zeros(3)),
+            lambda: Target(lambda z: z[:, 0], names="ab", mean=np.zeros(3)),
             r"^mean and covariance: expected shapes \(2,\) and \(2, 2\), got \(3,\) and \(\)",
         ),
         (
@@ -467,4 +467,4 @@ def test_coordinates_have_names():
     assert linear_regression(X, Y, 1.0, 1.0).names == ("beta_0", "beta_1")
     assert neals_funnel(3).names == ("v", "x_1", "x_2")
     assert all(len(model.names) == model.dim for model in MODELS.values())
-    assert repr(eight_schools()) == "Model('eight schools, non-centred', dim=10)"
+    assert repr(eight_schools()) == "Target('eight schools, non-centred', dim=10)"

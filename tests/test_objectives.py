@@ -1,7 +1,7 @@
 """The free energy and its gradient, the bounds on ln Z, and divergences against quadrature."""
 
 import math
-import sys
+import warnings
 from contextlib import nullcontext
 
 import autograd.numpy as anp
@@ -16,20 +16,17 @@ from nflib_min._trees import tree_leaves
 from nflib_min.continuous import ODEFlow
 from nflib_min.objectives import (
     FreeEnergy,
-    effective_sample_size,
     elbo,
     free_energy,
-    importance_weighted_bound,
     inverse_temperature,
-    k_limit,
     kl_from_target,
     kl_to_target,
     log_weights,
-    pareto_k,
 )
 from nflib_min.pullback import without_kernels
 from nflib_min.targets import Gaussian, LinearGaussian, Target, table_1
 from nflib_min.training import cosine_decay, fit
+from nflib_min.weights import effective_sample_size, importance_weighted_bound, k_limit, pareto_k
 from tests.laws import BIJECTIONS, arrays_of, cast, params_for, points
 
 
@@ -276,17 +273,56 @@ def test_the_limit_of_k_falls_with_few_draws():
     assert k_limit(1000) == pytest.approx(2 / 3)
 
 
-def test_without_arviz_pareto_k_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "arviz", None)
-    with pytest.raises(ImportError, match="pip install arviz"):
-        pareto_k(rng().standard_normal(100))
+@pytest.mark.parametrize("k", [0.1, 0.4, 0.7, 1.1])
+@pytest.mark.parametrize("n", [100, 5000])
+def test_pareto_smoothing_is_arvizs(k, n):
+    log_w = k * rng(n).exponential(size=n)
+    got, smoothed = pareto_k(log_w)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import arviz
+
+        expected, expected_k = arviz.psislw(log_w.copy())
+    assert got == pytest.approx(float(expected_k), abs=1e-10)
+    assert smoothed == pytest.approx(np.asarray(expected), abs=1e-10)
+
+
+def test_draws_where_the_target_is_0_have_weight_0():
+    log_w = np.where(np.arange(4000) % 2, -np.inf, 0.4 * rng().exponential(size=4000))
+    half = log_w[::2]
+    assert importance_weighted_bound(log_w) == pytest.approx(
+        importance_weighted_bound(half) - np.log(2)
+    )
+    assert effective_sample_size(log_w) == pytest.approx(effective_sample_size(half))
+    k, smoothed = pareto_k(log_w)
+    assert k < 0.7 and np.isneginf(smoothed[1::2]).all()
+    assert np.exp(smoothed).sum() == pytest.approx(1)
+    one_draw = np.where(np.arange(100) == 3, 0.0, -np.inf)
+    assert pareto_k(one_draw)[0] == np.inf
+
+
+def test_a_target_with_edges_has_its_divergence_and_its_weights():
+    """A half-plane: log weights of -inf, an infinite KL(q || p), and ln Z all the same."""
+    half = Target(
+        lambda z: np.where(z[:, 0] > 0, -0.5 * np.sum(z**2, axis=1), -np.inf),
+        2,
+        log_normalizer=float(np.log(np.pi)),
+    )
+    flow = Flow(StandardNormal(2), Affine(2))
+    log_w = log_weights(flow.init(None), flow, half, 20_000, rng())
+    assert 0.45 < np.isneginf(log_w).mean() < 0.55
+    assert importance_weighted_bound(log_w) == pytest.approx(half.log_normalizer, abs=0.05)
+    kl, error = kl_to_target(flow.init(None), flow, half, 100, rng())
+    assert kl == np.inf and np.isnan(error)
+    with pytest.raises(ValueError, match="n: expected a whole number of at least 2, got 1"):
+        kl_to_target(flow.init(None), flow, half, 1, rng())
 
 
 @pytest.mark.parametrize(
     "log_w, message",
     [
         (np.zeros(24), r"^log_w: expected at least 25 weights, got 24"),
-        (np.full(30, np.nan), r"^log_w: expected finite values, got 30 NaN or inf"),
+        (np.full(30, np.nan), r"^log_w: expected finite values or -inf, not all -inf, got 30 NaN"),
     ],
 )
 def test_pareto_k_refuses_weights_without_a_tail_to_fit(log_w, message):
@@ -348,7 +384,7 @@ def broken(value):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_target_that_is_not_finite_names_step_and_term(value):
     flow = Flow(StandardNormal(2), Affine(2))
-    message = r"^step 17: expected a finite ln p\(z_K\), got: ln p of mine: expected finite values"
+    message = r"^step 17: expected a finite (ln p\(z_K\), got: ln p of mine|free energy, got inf)"
     with pytest.raises(FloatingPointError, match=message):
         FreeEnergy(flow, broken(value)).value_and_grad(flow.init(rng()), rng(), 17)
 
@@ -396,7 +432,7 @@ def test_a_target_of_the_wrong_shape_stays_a_value_error():
     [
         (np.zeros((2, 2)), 1, r"^log_w: expected shape \(n,\) with n >= 1, got \(2, 2\)"),
         (np.zeros(0), 1, r"^log_w: expected shape \(n,\) with n >= 1, got \(0,\)"),
-        (np.array([0.0, np.nan]), 1, r"^log_w: expected finite values, got 1 NaN or inf"),
+        (np.array([0.0, np.nan]), 1, r"^log_w: expected finite values or -inf, .*, got 1 NaN"),
         (np.zeros(3), 4, r"^k: expected at most n = 3, got 4"),
         (np.zeros(3), 0, r"^k: expected a whole number of at least 1, got 0"),
     ],

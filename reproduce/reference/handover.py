@@ -13,9 +13,8 @@ The order of the coordinates is the host's: NumPyro sorts sites by name, PyMC ke
 import numpy as np
 
 from nflib_min import Affine, Flow, StandardNormal
-from nflib_min.models import EFFECTS, ERRORS, eight_schools
 from nflib_min.objectives import FreeEnergy, elbo
-from nflib_min.targets import Target
+from nflib_min.targets import EFFECTS, ERRORS, Target, eight_schools
 from nflib_min.training import fit
 
 

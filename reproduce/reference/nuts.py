@@ -9,7 +9,7 @@ NumPyro has an environment of its own; the stored results need neither. From the
     .venv-reference/bin/python -m reproduce.reference.nuts eight_schools_centred
 
 Each model is written once more here, in NumPyro's own language; its log density must agree with
-that of nflib_min.models before a draw is made. One JSON file a model says the means, standard
+that of nflib_min.targets before a draw is made. One JSON file a model says the means, standard
 deviations, covariance and quantiles of z, R-hat and effective sample sizes (ArviZ: rank-normalized,
 Vehtari et al. 2021), divergences, gradients and seconds, ln Z, seed, versions and date.
 
@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nflib_min.models import (
+from nflib_min.targets import (
     EFFECTS,
     ERRORS,
     Model,
@@ -145,7 +145,7 @@ def run(name: str, seed: int) -> dict:
     points = np.random.default_rng(seed).standard_normal((100, target.dim))
     theirs = np.array([log_density(z) for z in points])
     if not np.allclose(theirs, target.log_density(points), rtol=1e-10, atol=1e-10):
-        raise ValueError(f"{name}: NumPyro's log density differs from that of nflib_min.models")
+        raise ValueError(f"{name}: NumPyro's log density differs from that of nflib_min.targets")
     z, diverging, cost = sample(log_density, start, seed)
     flat = z.reshape(-1, target.dim)
     draws = arviz.convert_to_dataset({"z": z})

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nflib_min import Flow, StandardNormal, TriangularAffine, eight_schools
-from nflib_min.targets import Gaussian
+from nflib_min import Flow, StandardNormal, TriangularAffine
+from nflib_min.targets import Gaussian, eight_schools
 from reproduce import posteriors, sweep
 from reproduce.posteriors import FAMILIES, RESULTS, TRUTHS, Truth, exact, examine
 

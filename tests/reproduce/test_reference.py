@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from nflib_min.models import eight_schools, logistic_regression
+from nflib_min.targets import eight_schools, logistic_regression
 from reproduce.reference import nuts
 
 NAMES = tuple(nuts.MODELS)

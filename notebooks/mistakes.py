@@ -1,6 +1,6 @@
 r"""A small correct program, thirteen mistakes that people have made in it, and who notices.
 
-`Program` is variational inference with a flow, written in plain lines, one method a line of the
+`VariationalProgram` is variational inference with a flow, written in plain lines, one method a line of the
 paper. Each mistake below it is a subclass that gets one line wrong, as published code has. The
 laws of `checks.py` are then asked about each, next to two popular checks that find none of them.
 """
@@ -20,7 +20,7 @@ from nflib_min.targets import Gaussian, LinearGaussian
 from nflib_min.training import Fit, fit
 
 
-class Program(Bijection):
+class VariationalProgram(Bijection):
     r"""Fit $q_K$ to the posterior of a reading $x = z_1 + z_2 + \text{noise}$: nothing is wrong.
 
     Noise $\epsilon \sim N(0, I)$ goes through $z_0 = \mu + \sigma\epsilon$, where
@@ -33,7 +33,7 @@ class Program(Bijection):
 
     params: mean, log_variance (2,); u, w (K, 2), b (K,); z_ref (2,), log_alpha, beta (1,).
 
-    >>> program = Program()
+    >>> program = VariationalProgram()
     >>> params = program.probe(onp.random.default_rng(0))
     >>> checks.round_trip_error(program, params, onp.ones((3, 2))) < 1e-12
     True
@@ -184,21 +184,21 @@ class Program(Bijection):
 
 
 # ------------------------------------------------------------------------------- the mistakes
-class WrongSign(Program):
+class WrongSign(VariationalProgram):
     """The sign of the log-det."""
 
     def log_q(self, eps: Array, log_det: Array) -> Array:
         return self.noise.log_prob(eps) + log_det
 
 
-class AtTheOutput(Program):
+class AtTheOutput(VariationalProgram):
     """The log-det evaluated at the layer's output."""
 
     def planar_det(self, c: Array, a_in: Array, a_out: Array) -> Array:
         return 1 + c * (1 - np.tanh(a_out) ** 2)
 
 
-class NormNotSquared(Program):
+class NormNotSquared(VariationalProgram):
     """|w| in place of |w|^2 in the constraint."""
 
     def u_hat(self, u: Array, w: Array) -> Array:
@@ -206,35 +206,35 @@ class NormNotSquared(Program):
         return u + (m(a) - a) * w / np.sqrt(np.dot(w, w))
 
 
-class NoConstraint(Program):
+class NoConstraint(VariationalProgram):
     """No constraint: u is used as it is."""
 
     def u_hat(self, u: Array, w: Array) -> Array:
         return u
 
 
-class Precedence(Program):
+class Precedence(VariationalProgram):
     """The radial exponent's precedence: ** binds before the minus."""
 
     def radial_det(self, across: Array, along: Array) -> Array:
         return across**self.dim - 1 * along
 
 
-class DetNotLog(Program):
+class DetNotLog(VariationalProgram):
     """The determinant in place of its logarithm."""
 
     def log(self, det: Array) -> Array:
         return np.abs(det)
 
 
-class Epsilon(Program):
+class Epsilon(VariationalProgram):
     """An epsilon inside the log, 'for stability'."""
 
     def log(self, det: Array) -> Array:
         return np.log(np.abs(det) + 1e-6)
 
 
-class StartForEnd(Program):
+class StartForEnd(VariationalProgram):
     """z_0 where z_K belongs."""
 
     def free_energies(self, params: dict, eps: Array) -> Array:
@@ -242,7 +242,7 @@ class StartForEnd(Program):
         return self.log_q(eps, log_det) - self.log_joint(self.start(params, eps))
 
 
-class ClosedFormKL(Program):
+class ClosedFormKL(VariationalProgram):
     """The closed-form KL(q_0 || p), minus the log-dets."""
 
     def free_energies(self, params: dict, eps: Array) -> Array:
@@ -252,7 +252,7 @@ class ClosedFormKL(Program):
         return kl - log_dets - self.model.log_likelihood(zK)
 
 
-class PosteriorForPrior(Program):
+class PosteriorForPrior(VariationalProgram):
     """New data sampled through the posterior's flow."""
 
     def new_data(self, params: dict, n: int, rng: onp.random.Generator) -> Array:
@@ -260,14 +260,14 @@ class PosteriorForPrior(Program):
         return z @ self.model.W.T + self.model.noise * rng.standard_normal((n, 1))
 
 
-class LogVariance(Program):
+class LogVariance(VariationalProgram):
     """sigma against ln sigma^2: draws use e^s, densities use e^(s/2)."""
 
     def sigma(self, s: Array) -> Array:
         return np.exp(s)
 
 
-class FixedPoint(Program):
+class FixedPoint(VariationalProgram):
     """An inverse by fixed-point iteration, which does not converge."""
 
     def root(self, c: float, b: float, t: Array) -> Array:
@@ -277,7 +277,7 @@ class FixedPoint(Program):
         return a
 
 
-class NoPrior(Program):
+class NoPrior(VariationalProgram):
     """An energy that is not normalisable: the prior is left out."""
 
     def log_joint(self, z: Array) -> Array:
@@ -311,17 +311,17 @@ LAWS = {
     "finite Z": 0.01,
     "new data": 5,
 }
-POPULAR = {"loss fell": 0, "gradient": 1e-3}  # nats, and a relative error
+COMMON_CHECKS = {"loss fell": 0, "gradient": 1e-3}  # nats, and a relative error
 
 
-def examine(program: Program, run: Fit, seed: int = 0) -> dict[str, float]:
+def run_checks(program: VariationalProgram, run: Fit, seed: int = 0) -> dict[str, float]:
     r"""The error that each popular check and each law finds in a program that has been trained.
 
     Laws of the map are asked at `probe`, far from the identity; those of the result at the trained
-    parameters. Compare with POPULAR and LAWS, which hold the tolerances.
+    parameters. Compare with COMMON_CHECKS and LAWS, which hold the tolerances.
 
-    >>> program = Program()
-    >>> alarms(examine(program, program.train()))
+    >>> program = VariationalProgram()
+    >>> failed(run_checks(program, program.train()))
     {}
 
     Source: the laws of `checks`, each with its own.
@@ -345,17 +345,17 @@ def examine(program: Program, run: Fit, seed: int = 0) -> dict[str, float]:
     }
 
 
-def alarms(errors: dict[str, float]) -> dict[str, float]:
+def failed(errors: dict[str, float]) -> dict[str, float]:
     """The errors above their tolerance, and those that are not a number.
 
-    >>> alarms({"log det": 1e-15, "mass": 0.4, "loss fell": 0.0})
+    >>> failed({"log det": 1e-15, "mass": 0.4, "loss fell": 0.0})
     {'mass': 0.4}
     """
-    tolerances = POPULAR | LAWS
+    tolerances = COMMON_CHECKS | LAWS
     return {check: error for check, error in errors.items() if not error <= tolerances[check]}
 
 
-def gradient_error(program: Program, params: dict, eps: Array, step: float = 1e-5) -> float:
+def gradient_error(program: VariationalProgram, params: dict, eps: Array, step: float = 1e-5) -> float:
     """Autograd's slope of the loss along one direction against a central difference, relative.
 
     It is 0 for a wrong loss as for a right one: both are differentiated as they stand.

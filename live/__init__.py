@@ -1,0 +1,149 @@
+"""Figures that the reader moves: one small JavaScript module each, with a picture that stands in.
+
+`show` puts a figure into a notebook: its PNG, and a description of the live figure under the type
+MIME. Pages and posts turn the two into HTML with `html`, or with `render` where the picture is
+already on the page; in JupyterLab the same program runs as an anywidget, where that is installed.
+"""
+
+import base64
+import hashlib
+import html as markup
+import importlib.util
+import io
+import json
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+MIME = "application/vnd.nflib-min.live+json"
+FOLDER = Path(__file__).parent
+FIGURES = ("planar", "bound", "depth", "mass", "start", "cobweb")
+DIGITS = 6  # of every number in a description: what a screen can show, and what nbval compares
+
+
+def describe(name: str, data: dict | None = None, **options: Any) -> dict:
+    """What a live figure needs, as JSON: its name, its data if not the shipped one, its options.
+
+    Errors: ValueError if there is no such figure, or if something cannot be written as JSON.
+
+    >>> describe("planar", layers=2)
+    {'figure': 'planar', 'options': {'layers': 2}}
+    """
+    if name not in FIGURES:
+        raise ValueError(f"live figure: expected one of {', '.join(FIGURES)}, got {name!r}")
+    parts = {"figure": name, "data": data, "options": options}
+    try:
+        return rounded(json.loads(json.dumps({k: v for k, v in parts.items() if v}, allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected data and options that JSON can hold: {error}") from None
+
+
+def rounded(value: Any, digits: int = DIGITS) -> Any:
+    """Every float of nested JSON, to some digits after the point.
+
+    >>> rounded({"u": [0.12345678, 1]})
+    {'u': [0.123457, 1]}
+    """
+    if isinstance(value, dict):
+        return {key: rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item, digits) for item in value]
+    return round(value, digits) if isinstance(value, float) else value
+
+
+def show(
+    name: str, fig: Any, data: dict | None = None, *, alt: str, caption: str, **options: Any
+) -> None:
+    """Show a live figure in a notebook, with `fig` (matplotlib's, or PNG bytes) as its picture.
+
+    The output is one image/png whose metadata carries alt and caption, and the description as MIME.
+
+    Errors: ValueError if alt or caption is empty, or as of `describe`.
+    """
+    from IPython.display import display
+
+    for what, text in (("alt", alt), ("caption", caption)):
+        if not text.strip():
+            raise ValueError(f"{what}: expected a sentence about the figure, got {text!r}")
+    description = describe(name, data, **options)
+    png = fig if isinstance(fig, bytes) else _png(fig)
+    bundle = {"image/png": base64.b64encode(png).decode(), MIME: description}
+    if "JPY_SESSION_NAME" in os.environ and importlib.util.find_spec("anywidget"):
+        bundle |= widget(description)._repr_mimebundle_()[0]  # a person is there to move it
+    bundle["text/plain"] = f"<live figure {name}>"
+    display(bundle, raw=True, metadata={"image/png": {"alt": alt, "caption": caption}})
+
+
+def _png(fig: Any) -> bytes:
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=150, facecolor="white")
+    return file.getvalue()
+
+
+def html(
+    description: dict, png: bytes | str, lang: str = "en", *, alt: str = "", caption: str = ""
+) -> str:
+    """A `<figure>` with the picture (PNG bytes, or an address), its live form and its caption."""
+    source = png if isinstance(png, str) else f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    below = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return (
+        f'<figure><img src="{markup.escape(source)}" alt="{markup.escape(alt)}">'
+        f"{render(description, lang)}{below}</figure>"
+    )
+
+
+def render(description: dict, lang: str = "en") -> str:
+    """A place for the live figure and the one module that fills it and hides the figure's picture.
+
+    Works from `file://` and under a Content-Security-Policy that allows inline scripts: nothing is
+    fetched. Put it into the `<figure>` that holds the picture.
+    """
+    config = {**description, "lang": lang}
+    config.setdefault("data", shipped(description["figure"]))
+    text = json.dumps(config, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    key = f"{description['figure']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    program = f'{bundle(description["figure"])}\nmount(render, "{key}", {text});'
+    return f'<div data-live="{key}"></div>\n<script type="module">\n{program}\n</script>'
+
+
+def shipped(name: str) -> dict:
+    """The data that a figure comes with, written by `python -m live`; {} if it needs none."""
+    file = FOLDER / "data" / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+@cache
+def bundle(*names: str) -> str:
+    """The program of some figures as one text: what they share once, no imports, no comments.
+
+    The last figure's `render` is the one in scope; `mount` puts it on the page.
+    """
+    parts = [_plain(FOLDER / "maths.js"), _plain(FOLDER / "stage.js")]
+    for name in names:  # each in a scope of its own, so that their names may be the same
+        parts.append(f"const live_{name} = (() => {{\n{_plain(FOLDER / f'{name}.js')}\nreturn render;\n}})();")
+    return "\n".join([*parts, f"const render = live_{names[-1]};"])
+
+
+def _plain(file: Path) -> str:
+    """A module without its imports, exports, comment lines and indentation."""
+    text = re.sub(r"^import .*?;\n", "", file.read_text(encoding="utf-8"), flags=re.M)
+    text = re.sub(r"^export (default )?", "", text, flags=re.M)
+    lines = (re.sub(r"\s+// .*$", "", line.strip()) for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not re.match(r"//|/\*\*|\*", line))
+
+
+def widget(description: dict, lang: str = "en") -> Any:
+    """The same figure as an anywidget, for a running JupyterLab; ImportError without anywidget."""
+    import anywidget
+    import traitlets
+
+    config = {**description, "lang": lang}
+    config.setdefault("data", shipped(description["figure"]))
+
+    class Live(anywidget.AnyWidget):
+        _esm = f'{bundle(description["figure"])}\nexport default {{render}};'
+        config = traitlets.Dict().tag(sync=True)
+
+    return Live(config=config)

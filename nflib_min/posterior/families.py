@@ -1,0 +1,214 @@
+"""The families that are fitted, one after the other: Laplace, two Gaussians, a flow."""
+
+import time
+
+import numpy as np
+
+from nflib_min._arrays import Array, Params
+from nflib_min.bijections import Affine, Bijection, TriangularAffine
+from nflib_min.distributions import StandardNormal
+from nflib_min.flow import Chain, Flow
+from nflib_min.objectives import FreeEnergy
+from nflib_min.posterior.given import FiniteTarget
+from nflib_min.posterior.result import Stage
+from nflib_min.targets import Target
+from nflib_min.training import cosine_decay, fit
+from nflib_min.weights import effective_sample_size, pareto_k
+
+
+def search_learning_rate(
+    loss: FreeEnergy,
+    params: Params,
+    rng: np.random.Generator,
+    *,
+    rates: tuple[float, ...] = (0.03, 0.01, 0.003),
+    steps: int = 100,
+) -> tuple[float, dict[float, float]]:
+    """The best of a grid of step sizes: a short training with each, from the same start.
+
+    All runs see the same draws, and so do the losses they end with (common random numbers), so the
+    comparison has far less noise than either loss. Diverged runs count as infinite.
+
+    Parameters
+    ----------
+    loss : as for `fit`, with value_and_grad. params : the start, not changed.
+    rates : peaks of `cosine_decay`. steps : length of each run.
+
+    Returns
+    -------
+    The rate with the least final loss, and the loss of every rate, in nats.
+    Errors: FloatingPointError if every run diverged. A KeyboardInterrupt ends the search.
+
+    >>> from nflib_min.targets import Gaussian
+    >>> flow = Flow(StandardNormal(2), Affine(2))
+    >>> loss = FreeEnergy(flow, Gaussian(np.full(2, 3.0), np.eye(2)), batch=32)
+    >>> search_learning_rate(loss, flow.init(None), np.random.default_rng(0), rates=(0.1, 1e-4))[0]
+    0.1
+
+    Source: Agrawal, Sheldon & Domke, Advances in black-box variational inference (2020), section 3.
+    """
+    seed, score_seed = rng.integers(2**63, size=2)
+    losses = {}
+    for rate in rates:
+        try:
+            run = fit(
+                loss,
+                params,
+                steps,
+                np.random.default_rng(seed),
+                learning_rate=cosine_decay(rate, steps),
+                progress=False,
+            )
+            scoring = np.random.default_rng(score_seed)
+            losses[rate] = float(
+                np.mean([loss.value_and_grad(run.params, scoring, steps)[0] for _ in range(10)])
+            )
+        except FloatingPointError:
+            losses[rate] = np.inf
+            continue
+        if run.interrupted:
+            raise KeyboardInterrupt
+    best = min(losses, key=losses.get)
+    if not np.isfinite(losses[best]):
+        raise FloatingPointError(
+            f"rates: expected one that trains without overflow, got {list(rates)}, all diverged"
+        )
+    return best, losses
+
+
+class Fitter:
+    """The families one after the other, each in coordinates where the one before is N(0, I)."""
+
+    def __init__(
+        self,
+        target: Target,
+        mean: Array,
+        L: Array,
+        *,
+        batch: int,
+        draws: int,
+        rng: np.random.Generator,
+        progress: bool | None,
+    ) -> None:
+        self.target, self.batch, self.n, self.progress = target, batch, draws, progress
+        self.base, self.dim = StandardNormal(target.dim), target.dim
+        self.check_seed, seed = rng.integers(2**63, size=2)
+        self.rng = np.random.default_rng(seed)
+        self.mean, self.L = mean, L  # the best Gaussian so far
+        self.stages, self.reasons, self.interrupted = [], [], False
+
+    def run(self, bijection: Bijection, steps: int, rate: float | None) -> None:
+        """Every family that can be trained; what cannot is left out, with the reason."""
+        gaussian_steps = max(steps // 3, 1)
+        families = {
+            "Laplace": self.laplace,
+            "mean-field": lambda: self.mean_field(gaussian_steps),
+            "full rank": lambda: self.full_rank(gaussian_steps),
+            "flow": lambda: self.with_flow(bijection, steps, rate),
+        }
+        for name, family in families.items():
+            try:
+                with np.errstate(all="ignore"):  # errors name what is not finite
+                    family()
+            except FloatingPointError as error:
+                self.reasons.append(f"{name} left out: {error}")
+            except KeyboardInterrupt:
+                self.interrupted = True
+            if self.interrupted and self.stages:
+                return
+
+    def laplace(self) -> None:
+        start = {"mean": np.zeros(self.dim), "log_diag": np.zeros(self.dim)}
+        params = self.composed_affine(start | {"lower": np.zeros((self.dim, self.dim))})
+        self.add_stage("Laplace", TriangularAffine(self.dim), params, 0.0)
+
+    def mean_field(self, steps: int) -> None:
+        # the best independent Gaussian for a Gaussian posterior has variances 1 / Lambda_ii
+        sd = 1 / np.sqrt(np.diag(np.linalg.inv(self.L @ self.L.T)))
+        f = Affine(self.dim)
+        p, seconds = self.train(f, f.init(self.rng), np.diag(sd), steps, 0.05)
+        mean, log_scale = self.mean + sd * p["mean"], np.log(sd) + p["log_scale"]
+        self.add_stage("mean-field", f, {"mean": mean, "log_scale": log_scale}, seconds)
+
+    def full_rank(self, steps: int) -> None:
+        f = TriangularAffine(self.dim)
+        p, seconds = f.init(self.rng), 0.0
+        if not self.exact():  # at the optimum Adam would walk away: its steps do not shrink
+            p, seconds = self.train(f, p, self.L, steps, 0.05)
+        params = self.composed_affine(p)
+        self.add_stage("full rank", f, params, seconds)
+        if max(self.stages, key=lambda stage: stage.elbo).name == "full rank":
+            self.mean, self.L = params["mean"], f.matrix(params)
+
+    def with_flow(self, bijection: Bijection, steps: int, rate: float | None) -> None:
+        if self.exact():
+            return
+        f = Chain([bijection, TriangularAffine(self.dim)])
+        start = f.init(self.rng)
+        began = time.perf_counter()
+        if rate is None:
+            rate, _ = search_learning_rate(self.loss(f, self.L), start, self.rng)
+        p, _ = self.train(f, start, self.L, steps, rate)
+        seconds = time.perf_counter() - began
+        self.add_stage("flow", f, [p[0], self.composed_affine(p[1])], seconds)
+
+    def exact(self) -> bool:
+        """True if the weights of a stage vary by less than 1e-3: nothing is left to train."""
+        return max((stage.ess for stage in self.stages), default=0.0) > 1 - 1e-6
+
+    def loss(self, f: Bijection, L: Array) -> FreeEnergy:
+        """The free energy of f in the coordinates y, z = mean + L y, by path gradients."""
+        mean, log_det, z_of = self.mean, np.log(np.diag(L)).sum(), lambda y: self.mean + y @ L.T
+
+        def gradient(y: Array) -> tuple[Array, Array]:
+            value, g = self.target.log_density_and_grad(mean + y @ L.T)
+            return value + log_det, g @ L
+
+        standard = Target(
+            lambda y: self.target.log_density(z_of(y)) + log_det,
+            self.dim,
+            gradient=gradient,
+            name=self.target.name,
+        )
+        return FreeEnergy(Flow(self.base, f), standard, self.batch, path_gradient=True)
+
+    def train(
+        self, f: Bijection, start: Params, L: Array, steps: int, rate: float
+    ) -> tuple[Params, float]:
+        began = time.perf_counter()
+        run = fit(
+            self.loss(f, L),
+            start,
+            steps,
+            self.rng,
+            learning_rate=cosine_decay(rate, steps),
+            progress=self.progress,
+        )
+        self.interrupted = run.interrupted
+        return run.params, time.perf_counter() - began
+
+    def composed_affine(self, p: dict) -> dict:
+        """Parameters of z = mean + L (p.mean + L_p y) as those of one `TriangularAffine`."""
+        L = self.L @ TriangularAffine(self.dim).matrix(p)
+        mean = self.mean + self.L @ p["mean"]
+        return {"mean": mean, "log_diag": np.log(np.diag(L)), "lower": np.tril(L, -1)}
+
+    def add_stage(self, name: str, f: Bijection, params: Params, seconds: float) -> None:
+        """Add a stage: the same draws of the base for every family."""
+        flow = Flow(self.base, f)
+        z, log_p, log_q = self.draws(flow, params)
+        if not np.isfinite(log_p).all():
+            raise FloatingPointError(
+                f"expected finite log densities, got {np.sum(~np.isfinite(log_p))} NaN or inf at "
+                f"{len(z)} of its draws (are the coordinates unconstrained?)"
+            )
+        log_w = log_p - log_q
+        k = pareto_k(log_w)[0]
+        ess = effective_sample_size(log_w) / self.n
+        error = float(log_w.std(ddof=1) / np.sqrt(self.n))
+        self.stages.append(Stage(name, flow, params, float(log_w.mean()), error, k, ess, seconds))
+
+    def draws(self, flow: Flow, params: Params) -> tuple[Array, Array, Array]:
+        """S draws z of q, ln p~ and ln q there."""
+        z, log_q = flow.sample_and_log_prob(params, self.n, np.random.default_rng(self.check_seed))
+        return z, FiniteTarget(self.target)(z), log_q

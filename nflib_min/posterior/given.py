@@ -1,0 +1,123 @@
+"""What the user hands in: a density, its gradient, names and starts, checked."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nflib_min._arrays import Array, check_dim, check_points, check_rows
+from nflib_min.targets import Target
+
+CHUNK = 2000  # rows of a density at a time: a model with data makes (rows, data) arrays
+
+
+class FiniteTarget(Target):
+    """A target read so that NaN and infinities count as -inf: a place where no mass is."""
+
+    def __init__(self, target: Target) -> None:
+        vars(self).update(vars(target))
+
+    def _checked(self, values: Any, z: Array) -> Array:
+        values = values if hasattr(values, "dtype") else np.asarray(values, float)
+        check_rows(values, len(z), f"ln p of {self.name}")
+        return values
+
+    def log_density_and_grad(self, z: Array) -> tuple[Array, Array]:
+        with np.errstate(all="ignore"):
+            value, g = super().log_density_and_grad(z)
+        return no_nan(value), g
+
+    def __call__(self, z: Array) -> Array:
+        """ln p~ in chunks of rows, NaN and infinities as -inf: (n, d) -> (n,)."""
+        with np.errstate(all="ignore"):
+            return no_nan(in_chunks(self.log_density, z))
+
+
+def no_nan(values: Array) -> Array:
+    """NaN and infinities as -inf."""
+    return np.where(np.isfinite(values), values, -np.inf)
+
+
+def in_chunks(f: Callable[[Array], Array], z: Array) -> Array:
+    """f of all rows, CHUNK at a time."""
+    return np.concatenate([f(z[i : i + CHUNK]) for i in range(0, len(z), CHUNK)])
+
+
+def as_target(log_density: object, dim: int | None, gradient: Callable | str | None) -> Target:
+    """What the user hands in as a `Target`."""
+    if isinstance(log_density, Target):
+        if gradient is not None or dim not in (None, log_density.dim):
+            raise ValueError(
+                f"log_density: expected a Target alone, which has its gradient and its dim "
+                f"{log_density.dim}, got dim = {dim} and gradient = {gradient}"
+            )
+        return log_density
+    if dim is None:
+        raise ValueError("dim: expected a whole number beside a function log_density, got None")
+    if gradient is None:
+        return Target(log_density, dim, name="log_density")
+
+    foreign = ForeignArrays(log_density, gradient)
+    if isinstance(gradient, str):
+        return Target(foreign.value, dim, gradient=gradient, name="log_density")
+    return Target(foreign.value, dim, gradient=foreign.value_and_grad, name="log_density")
+
+
+@dataclass
+class ForeignArrays:
+    """A density and its gradient that hand over arrays of their own kind: JAX's, PyTorch's."""
+
+    log_density: Callable
+    gradient: Callable | str
+
+    def value(self, z: Array) -> Array:
+        return np.asarray(self.log_density(z), z.dtype)
+
+    def value_and_grad(self, z: Array) -> tuple[Array, Array]:
+        value, g = self.gradient(z)
+        return np.asarray(value, z.dtype), np.asarray(g, z.dtype)
+
+
+def names_of(names: Sequence[str] | None, dim: int) -> list[str]:
+    """d different names: the given ones, or z[0], z[1], ..."""
+    names = [f"z[{i}]" for i in range(dim)] if names is None else [str(name) for name in names]
+    if len(names) != dim or len(set(names)) != dim:
+        raise ValueError(f"names: expected {dim} different ones, got {names}")
+    return names
+
+
+def starts_from(starts: int | Array, dim: int, rng: np.random.Generator) -> Array:
+    """The points where the search begins: the given ones, or draws of N(0, 2^2 I)."""
+    if not isinstance(starts, (int, np.integer)):
+        starts = np.asarray(starts, dtype=float)
+        check_points(starts, dim, "starts")
+        return starts
+    return 2 * rng.standard_normal((check_dim(starts, "starts"), dim))
+
+
+def check_gradient(target: Target, z: Array) -> None:
+    """ValueError unless the gradient at the rows of z is that of the values."""
+    once, twice = target(z), target(z)
+    if not np.allclose(once, twice, rtol=1e-9, atol=1e-9, equal_nan=True):
+        raise ValueError(
+            f"log_density: expected the same values at the same points, got {once[0]:.6g} and "
+            f"{twice[0]:.6g}: a random density, of minibatches for instance, cannot be judged "
+            "here; train on it with `fit`"
+        )
+    _, g = target.log_density_and_grad(z)
+    for x, g_x in zip(z, g, strict=True):
+        errors = []
+        for step in (1e-3, 1e-5):  # the larger for rounding, the smaller for curvature
+            moves = step * np.maximum(1, np.abs(x)) * np.eye(len(x))
+            values = target(np.concatenate([x + moves, x - moves]))
+            slope = (values[: len(x)] - values[len(x) :]) / (2 * np.diag(moves))
+            errors.append(np.abs(slope - g_x))
+        worst = np.argmax(np.minimum(*errors))
+        # steps that leave the support give inf - inf: nothing is learned there
+        if np.minimum(*errors)[worst] > 1e-3 * (1 + np.abs(g_x).max()):
+            raise ValueError(
+                f"gradient: expected that of log_density, got {g_x[worst]:.6g} for coordinate "
+                f"{worst} at {np.array2string(x, precision=3)}, where differences differ by "
+                f"{np.minimum(*errors)[worst]:.3g}"
+            )

@@ -1,0 +1,81 @@
+"""Maps to bounded coordinates: their images, log-determinants, inverses, and far out."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from hypothesis import given
+
+from nflib_min import checks
+from nflib_min.constraints import (
+    Blocks,
+    Free,
+    Interval,
+    Ordered,
+    Positive,
+    Simplex,
+    unconstrained,
+)
+from tests.laws import seeds
+
+MAPS = {
+    "Positive": lambda: Positive(3),
+    "Interval": lambda: Interval(3, -1.0, 3.0),
+    "Simplex": lambda: Simplex(3),
+    "Simplex of two": lambda: Simplex(1),
+    "Ordered": lambda: Ordered(3),
+    "Free": lambda: Free(2),
+    "Blocks": lambda: Blocks([Free(1), Positive(2), Simplex(2), Ordered(2), Interval(1)]),
+}
+INSIDE = {
+    "Positive": lambda x: (x > 0).all(),
+    "Interval": lambda x: ((x > -1) & (x < 3)).all(),
+    "Simplex": lambda x: (x > 0).all() and (x.sum(axis=1) < 1).all(),
+    "Simplex of two": lambda x: ((x > 0) & (x < 1)).all(),
+    "Ordered": lambda x: (np.diff(x, axis=1) > 0).all(),
+}
+every = pytest.mark.parametrize("name", MAPS)
+
+
+@every
+@given(seed=seeds)
+def test_a_constraint_obeys_the_laws_of_a_bijection(name, seed):
+    f = MAPS[name]()
+    z = 2 * np.random.default_rng(seed).standard_normal((5, f.dim))
+    checks.check_bijection(f, {}, z)
+    assert INSIDE.get(name, lambda x: True)(f.forward({}, z))
+
+
+@every
+@pytest.mark.parametrize("dtype, far", [(np.float64, 700.0), (np.float32, 80.0)])
+def test_far_out_nothing_is_nan_and_log_dets_are_finite(name, dtype, far):
+    f = MAPS[name]()
+    z = np.array([[far] * f.dim, [-far] * f.dim], dtype) / (1 if name != "Blocks" else 2)
+    x, log_det = f.forward_and_log_det({}, z)
+    assert x.dtype == log_det.dtype == dtype
+    assert np.isfinite(x).all() and np.isfinite(log_det).all()
+
+
+def test_a_simplex_starts_uniform():
+    for d in (1, 2, 5):
+        assert Simplex(d).forward({}, np.zeros((1, d))) == pytest.approx(
+            np.full((1, d), 1 / (d + 1))
+        )
+
+
+def test_a_density_keeps_its_mass_on_unconstrained_coordinates():
+    """Gamma(3, 2) and Beta(2, 5), whose normalizers are Gamma(3) / 2^3 and 1 / 30."""
+    both = Blocks([Positive(1), Interval(1)])
+
+    def log_density(x):
+        gamma = 2 * anp.log(x[:, 0]) - 2 * x[:, 0]
+        return gamma + anp.log(x[:, 1]) + 4 * anp.log(1 - x[:, 1])
+
+    mass = checks.total_mass(unconstrained(log_density, both), (-16.0, 12.0), 800)
+    assert mass == pytest.approx(2 / 2**3 / 30, rel=1e-5)
+
+
+def test_wrong_limits_and_no_maps_are_refused():
+    with pytest.raises(ValueError, match=r"expected low < high, got low = 1\.0 and high = 1\.0"):
+        Interval(1, 1.0, 1.0)
+    with pytest.raises(ValueError, match="dim: expected a whole number of at least 1, got 0"):
+        Blocks([])
