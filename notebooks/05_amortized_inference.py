@@ -117,7 +117,7 @@ show(fig)
 # | $\mu(x), \sigma(x)$ | mean and scales of $q_0(\cdot \vert x)$ | `mean`, `log_scale` |
 # | $\lambda(x)$ | flow parameters $u_k, w_k, b_k$ for this $x$ | `u`, `w`, `b` |
 # | $z_0$, $z_K$ | the draw from $q_0$, and where the flow takes it | `z0`, `zK` |
-# | $F(x)$ | free energy, minus the ELBO of this $x$ | `free_energy` |
+# | $F(x)$ | free energy, minus the ELBO of this $x$ | `free_energies` |
 #
 # The paper calls $q_0$ diagonal and prints $N(\mu, \sigma^2 I)$; it is diagonal here, one $\sigma_i$ a coordinate.
 #
@@ -212,7 +212,7 @@ for name, network in networks.items():
         assert gap > 0 and abs(gap - kl[name][i]) < 5 * error + 2e-3
     print(f"{name:<18}: 16 of 16 bounds below ln p(x), each by its KL: True")
 
-# %% alt="Left: for sixteen x the exact log evidence with three bounds below it. Right: the gaps on a log scale, largest for q0 alone, smaller for a shared flow, smallest for a flow for each x." caption="No bound crosses its own evidence (left). The gap is $\\mathrm{KL}(q\\,\\Vert\\,p)$ (right): it shrinks for each x when the network gives each x its own flow."
+# %% alt="Left: for sixteen x the exact log evidence with three bounds below it. Right: the gaps on a log scale, smallest for a flow for each x; a shared flow is worse than q0 alone for two x." caption="No bound crosses its own evidence (left). The gap is $\\mathrm{KL}(q\\,\\Vert\\,p)$ (right): it shrinks for every x when the network gives each x its own flow."
 plain, shared, own = kl.values()
 assert 0.18 < plain.mean() < 0.24 and np.all(own < plain) and np.all(own < shared)
 assert shared.mean() < 0.5 * plain.mean() and own.mean() < 0.25 * plain.mean()
@@ -303,7 +303,7 @@ for name in ("q_0 alone", "a flow for each x"):
 assert unseen["q_0 alone"].max() > 0.1 and unseen["a flow for each x"].max() < 0.005
 print("unseen by 5,000 draws of q_0: for one x more than a tenth of its posterior: True")
 
-# %% alt="What is left below ln p(x) against the number of draws for three families: the flows' lines fall to zero, the line of q0 alone flattens well above it." caption="More draws tighten every bound. The Gaussians' line gets stuck: what their draws never meet, no averaging of weights can find."
+# %% alt="What is left below ln p(x) against the number of draws for three families: the flows' lines fall to zero, the line of q0 alone flattens slowly above it." caption="More draws tighten every bound. The Gaussians' line falls very slowly: what their draws never meet, no averaging of weights can find."
 fig, ax = plt.subplots(figsize=(5.8, 3.2), layout="constrained")
 for name, (color, mark) in zip(kl, marks, strict=True):
     values = [rest[name, S] for S in sizes]
@@ -403,7 +403,7 @@ for K, (network, run) in writers.items():
     rng = np.random.default_rng(2)
     log_w = am.log_weights(run.mean_params, decoder, network, test[:400], 200, rng)
     free[K], evidence[K] = -log_w.mean(axis=1, dtype=float), -am.log_evidence(log_w)
-    loss = run.trace["loss"]
+    loss = run.history["loss"]
     assert np.all(free[K] >= evidence[K])  # Jensen, digit by digit
     assert loss[:20].mean() > 150 > 115 > loss[-100:].mean()  # it has learned
 gain, gain_in_evidence = (np.mean(a[0] - a[10]) for a in (free, evidence))

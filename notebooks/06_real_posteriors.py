@@ -78,7 +78,7 @@ fits = {"mean-field": train(Affine(10)), "full rank": train(TriangularAffine(10)
 layers = Chain([real_nvp(10, 4), TriangularAffine(10)])
 fits["RealNVP"] = train(layers, start=fits["full rank"][1], rate=1e-2)
 
-# %% alt="Draws of three approximations over the contours of the exact posterior, effect against log spread. Two Gaussians fill a part of the funnel; the flow fills all of it." caption="Exact posterior (dashed: 50 % and 90 % of its mass) and draws of three approximations. It is a funnel, and only the flow bends."
+# %% alt="Draws of three approximations over the contours of the exact posterior, effect against log spread. Two Gaussians fill a part of the funnel; the flow fills it but for the end of its neck." caption="Exact posterior (dashed: 50 % and 90 % of its mass) and draws of three approximations. It is a funnel, and only the flow bends."
 exact = target.sample(400_000, onp.random.default_rng(1))
 fig, axes = panels(1, 3, size=2.8)
 draws = {
@@ -288,7 +288,7 @@ for family in posteriors.FAMILIES:
     assert other_form < centred
 assert rows[forms[0], "RealNVP"]["kl"][0] < 0.15 and rows[forms[1], "RealNVP"]["kl"][0] < 0.05
 
-# %% alt="The same posterior in its non-centred coordinates: a rounded blob, and draws of a mean-field Gaussian, a planar flow and RealNVP, which all fill it." caption="The same posterior in other coordinates. The funnel is gone, and even the independent Gaussian comes close."
+# %% alt="The same posterior in its non-centred coordinates: a rounded blob, and draws of a mean-field Gaussian, a planar flow and RealNVP." caption="The same posterior in other coordinates. The funnel is gone, and even the independent Gaussian comes close."
 other, rng = eight_schools(centred=False), onp.random.default_rng(4)
 eta = other.sample(400_000, rng)
 theta = onp.hstack([eta[:, :2], eight_schools_effects(eta)[:, 2:]])
@@ -334,7 +334,7 @@ widths = 1 / onp.sqrt(onp.diag(precision)) / linear.sd
 print(f"gap {gap:.1f} nats; sds {widths.min():.3f} to {widths.max():.2f} of the true ones")
 assert abs(Gaussian(linear.mean, linear.covariance).mean_field_gap() - gap) < 1e-6 and gap > 15
 
-# %% alt="Exact contours of two coefficients, a thin slanted ellipse. Mean-field draws form a dot in its middle; full-rank draws fill it." caption="The coefficients of two measurements that go together. The independent Gaussian fits the width across the ridge and misses its length."
+# %% alt="Exact contours of two coefficients, a thin slanted ellipse. Mean-field draws form a dot in its middle; full-rank draws fill it." caption="The coefficients of two measurements that go together. The independent Gaussian is as narrow as each would be if the ten others were known: a dot, even across the ridge."
 name = "linear regression, diabetes"
 both = {family: rows[name, family] for family in ("mean-field", "full rank")}
 measured, error = both["mean-field"]["kl"]
@@ -399,7 +399,7 @@ show(fig)
 #
 # - $v$: the logarithm of a variance. Within two standard deviations of $v$ the width $e^{v/2}$ goes from 0.05 to 20.
 
-# %% alt="Contours of a funnel with draws of three families; only RealNVP's reach neck and mouth." caption="RealNVP is close in nats and draws too little from the wide end. (Contours smoothed.)"
+# %% alt="Contours of a funnel with draws of three families; RealNVP's reach farthest into neck and mouth." caption="RealNVP is close in nats and draws too little from the wide end. (Contours smoothed.)"
 funnel, name = neals_funnel(), "Neal's funnel"
 fig, axes = panels(1, 3, size=2.8)
 z = funnel.sample(400_000, onp.random.default_rng(7))
@@ -496,7 +496,7 @@ ratio_2 = noise(*fits["RealNVP"], target, True) / noise(*fits["RealNVP"], target
 print("on the funnel, after training, it is smaller but not small:", 0.1 < ratio_2 < 0.9)
 assert ratio < 1e-6 and 0.1 < ratio_2 < 0.9
 
-# %% alt="Final divergence against draws a step for two gradients on two targets. The path gradient's line lies below the full one's in both panels, far below on the left." caption="RealNVP after 150,000 evaluations of the target's gradient, spent in small or large batches. Leaving out a term of mean zero is worth more than any choice of batch."
+# %% alt="Final divergence against draws a step for two gradients on two targets. The path gradient's line lies below the full one's in both panels, far below on the left." caption="RealNVP after 150,000 evaluations of the target's gradient, spent in small or large batches. At every batch the path gradient ends lower; on the schools the batch matters as much."
 trials = sweep.load(posteriors.RESULTS / "gradients.json")
 fig, axes = plt.subplots(1, 2, figsize=(8.0, 3.3), layout="constrained")
 posteriors.draw_gradients(axes, trials)

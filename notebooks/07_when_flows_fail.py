@@ -25,7 +25,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, checks, mistakes, objectives
+from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, checks, objectives, weights
 from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET, density, panels, show
 from nflib_min.targets import Target, table_1
 from nflib_min.training import cosine_decay, fit
@@ -35,12 +35,14 @@ def planar_flow(K):
     return Flow(StandardNormal(2), Chain([Affine(2), Planar(2, length=K)]))
 
 
+from notebooks import mistakes
+
 # %%
-programs = {"correct": mistakes.Program()}
+programs = {"correct": mistakes.VariationalProgram()}
 programs |= {name: wrong() for name, wrong in mistakes.MISTAKES.items()}
 runs = {name: program.train() for name, program in programs.items()}
-reports = {name: mistakes.examine(p, runs[name]) for name, p in programs.items()}
-alarms = {name: mistakes.alarms(errors) for name, errors in reports.items()}
+reports = {name: mistakes.run_checks(p, runs[name]) for name, p in programs.items()}
+alarms = {name: mistakes.failed(errors) for name, errors in reports.items()}
 
 
 def size(error):
@@ -50,7 +52,7 @@ def size(error):
 # %% alt="Left, fourteen training losses that all fall overall. Right, how many laws object to each: none to the correct one, marked by a diamond, and one to three to each of the others." caption="Fourteen programs train (left). One is correct; can you tell which? The laws can (right): each of thirteen mistakes sets off one to three of them."
 fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.9), layout="constrained")
 for run in runs.values():
-    loss = run.trace["loss"].reshape(-1, 10).mean(axis=1)  # blocks of ten steps
+    loss = run.history["loss"].reshape(-1, 10).mean(axis=1)  # blocks of ten steps
     left.plot(np.arange(5, 150, 10), (loss - loss.min()) / np.ptp(loss), color="0.45", lw=0.8)
 left.set(xlabel="step", ylabel="loss, from its highest 1 to its lowest 0")
 objections = [len(found.keys() & mistakes.LAWS.keys()) for found in alarms.values()]
@@ -86,7 +88,7 @@ assert objections[0] == 0 and min(objections[1:]) == 1 and max(objections) == 3
 # | $h = \tanh$, $a = w^\top z + b$ | the bend of a planar layer, and where it is | `a_in`, `a_out` |
 # | $F$ | free energy, the loss: minus the ELBO | `free_energies` |
 #
-# The program is [`mistakes.Program`](../nflib_min/mistakes.py), in plain NumPy and autograd. Its loss is the paper's
+# The program is [`mistakes.VariationalProgram`](../notebooks/mistakes.py), in plain NumPy and autograd. Its loss is the paper's
 #
 # <a id="eq-15"></a>
 #
@@ -98,13 +100,13 @@ assert objections[0] == 0 and min(objections[1:]) == 1 and max(objections) == 3
 # - $\ln p(x, z_K)$ is the joint density *at the end* of the path, prior included;
 # - $J_k(z_{k-1})$ is the Jacobian of layer $k$ *at its input*. (The paper writes it out for planar layers; ours include a radial one.)
 #
-# Each of the program's methods is one line that somebody has got wrong. A mistake is a subclass that replaces this line and nothing else. Here is the first, and what `examine` finds in the correct program: the errors of two popular checks, `loss fell` and `gradient` (autograd against finite differences), and of six laws.
+# Each of the program's methods is one line that somebody has got wrong. A mistake is a subclass that replaces this line and nothing else. Here is the first, and what `run_checks` finds in the correct program: the errors of two popular checks, `loss fell` and `gradient` (autograd against finite differences), and of six laws.
 
 # %%
 from inspect import getsource
 
 print(getsource(mistakes.WrongSign))
-for check, tolerance in (mistakes.POPULAR | mistakes.LAWS).items():
+for check, tolerance in (mistakes.COMMON_CHECKS | mistakes.LAWS).items():
     within = reports["correct"][check] <= tolerance
     print(f"{check:<11} error at most {tolerance:g}: {within}")
     assert within
@@ -186,7 +188,7 @@ det = np.geomspace(1e-12, 1, 100)
 right.loglog(det, programs["epsilon in the log"].log(det) - np.log(det), color=LOG_DET)
 right.set(xlabel="determinant of one layer", ylabel="error of log(det + 1e-6), nats")
 show(fig)
-assert min(runs, key=lambda name: runs[name].trace["loss"][-1]) == "det for its log"
+assert min(runs, key=lambda name: runs[name].history["loss"][-1]) == "det for its log"
 
 # %% [markdown]
 # Four of the five are wrong by a tenth of a nat or more. The loss does not object: it is whatever the formula says. "det for its log" even trains best of all fourteen, because the sum of determinants can grow without limit, and the optimizer finds out.
@@ -222,7 +224,7 @@ print("folded:", folded)
 assert all({*alarms[n]} == {"round trip", "mass"} for n in maps)
 assert list(folded.values()) == [False, True, True]
 
-# %% alt="Left, the map along w: increasing when constrained, with a fold for each of two mistakes. Right, fixed-point errors that shrink for c below 1 and stay large for c = 2." caption="Left: the constraint keeps the map increasing; both mistakes fold it. Right: the fixed-point inverse converges while the layer is gentle, and never when $c = 2$."
+# %% alt="Left, the map along w: increasing when constrained, with a fold for each of two mistakes. Right, fixed-point errors that shrink for c below 1 and stay large for c = 2." caption="Left: the constraint keeps the map increasing; both mistakes fold it. Right: the fixed-point inverse converges while the layer is gentle; at $c = 2$ and this point near the bend it jumps for ever."
 fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")
 for (name, value), style, color in zip(c.items(), styles[:3], colors[:3], strict=True):
     left.plot(a, a + value * np.tanh(a), style, color=color, label=f"{name}: c = {value:.2f}")
@@ -264,7 +266,7 @@ assert (np.sum(layers["u"] * layers["w"], axis=1) > -1).all()  # no fold met in 
 fig, ax = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
 losses = "sign of the log-det", "z_0 for z_K", "closed-form KL(q_0)"
 for name, style, color in zip(("correct", *losses), styles, colors, strict=True):
-    bound = -runs[name].trace["loss"].reshape(-1, 5).mean(axis=1)
+    bound = -runs[name].history["loss"].reshape(-1, 5).mean(axis=1)
     ax.plot(np.arange(2, 150, 5), bound, style, color=color, lw=2, label=name)
 log_Z = programs["correct"].model.log_normalizer
 ax.axhline(log_Z, color=TARGET, ls="--", lw=1, label=r"$\ln Z = \ln p(x)$")
@@ -310,14 +312,14 @@ assert {*alarms["energy without a Z"]} == {"bound", "finite Z"}
 # ## Who notices what?
 
 # %%
-columns = {check: max(len(check), 5) + 1 for check in mistakes.POPULAR | mistakes.LAWS}
+columns = {check: max(len(check), 5) + 1 for check in mistakes.COMMON_CHECKS | mistakes.LAWS}
 print(" " * 21 + "".join(f"{check:>{width}}" for check, width in columns.items()))
 for name, found in alarms.items():
     cells = ((size(found[c]) if c in found else ".", width) for c, width in columns.items())
     print(f"{name:<21}" + "".join(f"{cell:>{width}}" for cell, width in cells))
 caught = {check: {n for n in alarms if check in alarms[n]} for check in columns}
 assert not alarms["correct"] and all(alarms[name] for name in mistakes.MISTAKES)
-assert not any(caught[check] for check in mistakes.POPULAR)
+assert not any(caught[check] for check in mistakes.COMMON_CHECKS)
 
 # %% [markdown]
 # Thirteen of thirteen, with the size of each alarm, and two empty columns. (Above 10 the exact size means little: a run that diverges ends elsewhere on every computer.) "The loss went down" holds for all fourteen programs, and so does "the gradient is right", because both ask whether the optimizer is doing its work. It is; it minimizes the wrong thing. Neither is useless, and neither is about flows.
@@ -484,7 +486,7 @@ def log_weights(n, rng, share=0.2):
     return heavy.log_prob(z) - eight.log_prob(tailed, z), heavy.log_prob(mixed) - log_q
 
 
-sizes, ess = [1000, 3000, 10_000, 30_000, 100_000], objectives.effective_sample_size
+sizes, ess = [1000, 3000, 10_000, 30_000, 100_000], weights.effective_sample_size
 pairs = [log_weights(100_000, np.random.default_rng(seed)) for seed in range(4)]
 flow, mixture = ([[ess(w[:n]) / n for n in sizes] for w in k] for k in zip(*pairs, strict=True))
 assert all(w.max() > 3 and mixed.max() < 2 for w, mixed in pairs) and np.min(mixture) > 0.9
@@ -495,7 +497,7 @@ far = [(np.linalg.norm(z, axis=1) > 6).mean() for z in draws]
 print(f"beyond radius 6: the target {far[0]:.2f} of its mass, the flow below 0.02: {far[1] < 0.02}")
 assert abs(far[0] - 1 / 19) < 0.004 and far[1] < 0.02
 
-# %% alt="Left, log densities along a ray: the flow leaves the target at about 7 and falls away. Right, effective sample size over n for four seeds: falling for the flow, level for the mixture." caption="Left: the flow is right where it has draws. Right: with more draws its effective sample size gets worse, one far draw at a time; the defensive mixture (dotted) stays level."
+# %% alt="Left, log densities along a ray: the flow leaves the target at about 7 and falls away. Right, effective sample size over n for four seeds: falling for the flow, level for the mixture." caption="Left: the flow is right where it has draws. Right: with more draws the share of effective ones sinks, one far draw at a time; the defensive mixture (dotted) stays level."
 r, fig = np.linspace(0, 12, 200), plt.figure(figsize=(8.4, 3.3), layout="constrained")
 left, right = fig.subplots(1, 2)
 ray = np.stack([r, 0 * r], axis=1)
