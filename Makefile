@@ -44,6 +44,7 @@ test: setup  ## prove everything: library, notebooks, README (about ten minutes;
 check: setup  ## the quick checks of an author: layout, lint, pairs and house style
 	@.venv/bin/ruff format --check .
 	@.venv/bin/ruff check .
+	@.venv/bin/mypy
 	@$(python) -m tools.notebooks check
 
 notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even where no code changed)

@@ -6,9 +6,10 @@ import tracemalloc
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from nflib_min import Flow, Planar, StandardNormal, sweeps
+from nflib_min import Flow, Planar, StandardNormal
 from nflib_min._arrays import check_params, check_points
 from nflib_min._trees import tree_leaves, tree_unflatten
+from nflib_min.fast import buffers, planar
 from nflib_min.objectives import FreeEnergy
 from nflib_min.targets import Target, table_1
 from nflib_min.training import _State
@@ -54,7 +55,7 @@ def slope(sizes: list[int], costs: list[float]) -> float:
 def peak_bytes(K: int, D: int, n: int) -> int:
     """The most memory that one step holds at a time, buffers and results included."""
     step = step_of(K, D, n)
-    sweeps.SHELVES.clear()  # buffers of an earlier step of this shape would not be counted
+    buffers.POOL.clear()  # buffers of an earlier step of this shape would not be counted
     tracemalloc.start()
     step()
     peak = tracemalloc.get_traced_memory()[1]
@@ -81,7 +82,7 @@ def parts(K: int, n: int, dtype: str = "float64") -> dict[str, float]:
     zK, log_det, pullback = flow.bijection.forward_with_pullback(params, z0)
     g_zK, g_log_det = np.full_like(zK, 1e-3), np.full_like(log_det, 1e-3)
     g = pullback(g_zK, g_log_det)[0]
-    m, h = flow.bijection.fast_m, np.empty((K, n), dtype)
+    h = np.empty((K, n), dtype)
 
     def tanh() -> None:
         for row in h:
@@ -96,7 +97,7 @@ def parts(K: int, n: int, dtype: str = "float64") -> dict[str, float]:
         "the whole step": lambda: state.update(*loss.value_and_grad(params, rng, 0), 0.0, 10.0),
         "draw z_0": lambda: flow.base.sample(n, rng, np.dtype(dtype).type),
         "ln q_0": lambda: flow.base.log_prob(z0),
-        "sweep forward": lambda: sweeps.planar(m, params, z0),
+        "sweep forward": lambda: planar.sweep(flow.bijection, params, z0),
         "sweep back": lambda: pullback(g_zK, g_log_det),
         "of the sweeps, tanh": tanh,
         "target and its gradient": lambda: target.log_density_and_grad(zK),

@@ -35,7 +35,9 @@ def describe(name: str, data: dict | None = None, **options: Any) -> dict:
         raise ValueError(f"live figure: expected one of {', '.join(FIGURES)}, got {name!r}")
     parts = {"figure": name, "data": data, "options": options}
     try:
-        return rounded(json.loads(json.dumps({k: v for k, v in parts.items() if v}, allow_nan=False)))
+        return rounded(
+            json.loads(json.dumps({k: v for k, v in parts.items() if v}, allow_nan=False))
+        )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: expected data and options that JSON can hold: {error}") from None
 
@@ -86,7 +88,9 @@ def html(
     description: dict, png: bytes | str, lang: str = "en", *, alt: str = "", caption: str = ""
 ) -> str:
     """A `<figure>` with the picture (PNG bytes, or an address), its live form and its caption."""
-    source = png if isinstance(png, str) else f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    source = (
+        png if isinstance(png, str) else f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    )
     below = f"<figcaption>{caption}</figcaption>" if caption else ""
     return (
         f'<figure><img src="{markup.escape(source)}" alt="{markup.escape(alt)}">'
@@ -122,7 +126,9 @@ def bundle(*names: str) -> str:
     """
     parts = [_plain(FOLDER / "maths.js"), _plain(FOLDER / "stage.js")]
     for name in names:  # each in a scope of its own, so that their names may be the same
-        parts.append(f"const live_{name} = (() => {{\n{_plain(FOLDER / f'{name}.js')}\nreturn render;\n}})();")
+        parts.append(
+            f"const live_{name} = (() => {{\n{_plain(FOLDER / f'{name}.js')}\nreturn render;\n}})();"
+        )
     return "\n".join([*parts, f"const render = live_{names[-1]};"])
 
 
@@ -143,7 +149,7 @@ def widget(description: dict, lang: str = "en") -> Any:
     config.setdefault("data", shipped(description["figure"]))
 
     class Live(anywidget.AnyWidget):
-        _esm = f'{bundle(description["figure"])}\nexport default {{render}};'
+        _esm = f"{bundle(description['figure'])}\nexport default {{render}};"
         config = traitlets.Dict().tag(sync=True)
 
     return Live(config=config)

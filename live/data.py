@@ -134,7 +134,11 @@ def write(folder: Path = FOLDER / "data", names: list[str] | None = None) -> Non
     """Write each file whole or not at all, with the commit that made it and its licence."""
     folder.mkdir(exist_ok=True)
     for name in names or FILES:
-        about = {"made_by": f"python -m live data {name}", "commit": commit(), "licence": "CC BY 4.0"}
+        about = {
+            "made_by": f"python -m live data {name}",
+            "commit": commit(),
+            "licence": "CC BY 4.0",
+        }
         text = json.dumps(rounded({**FILES[name](), **about}, 5), separators=(",", ":"))
         if len(text) > LIMIT:
             raise ValueError(f"{name}.json: expected at most {LIMIT} bytes, got {len(text)}")

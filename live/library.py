@@ -4,11 +4,11 @@ from nflib_min import Chain, Flow, Planar, Radial, StandardNormal
 from nflib_min.checks import grid, kl_by_quadrature, total_mass
 from nflib_min.continuous import ODEFlow
 from nflib_min.diffusions import fokker_planck, fokker_planck_rates
-from nflib_min.mistakes import FixedPoint, Program
 from nflib_min.objectives import FreeEnergy, kl_to_target
 from nflib_min.planar import planar_layer, planar_root
 from nflib_min.targets import Gaussian, LinearGaussian, table_1
 from nflib_min.training import cosine_decay, fit
+from notebooks.mistakes import FixedPoint, VariationalProgram
 
 __all__ = [
     "Chain",
@@ -18,9 +18,9 @@ __all__ = [
     "Gaussian",
     "ODEFlow",
     "Planar",
-    "Program",
     "Radial",
     "StandardNormal",
+    "VariationalProgram",
     "clock",
     "cosine_decay",
     "fit",

@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from autograd.tracer import getval, isbox
 
-Array = np.ndarray
 Params = Any  # nested dicts, lists and tuples of arrays
+if TYPE_CHECKING:
+    Array = Any  # an array may be in autograd's box, which has no type of its own
+else:
+    Array = np.ndarray
 
 
 def untraced(x: Any) -> Any:
@@ -27,7 +30,7 @@ def is_traced(tree: object) -> bool:
     return isinstance(tree, (list, tuple)) and any(map(is_traced, tree))
 
 
-def check_dim(dim: int, name: str = "dim", least: int = 1) -> int:
+def check_dim(dim: int | np.integer, name: str = "dim", least: int = 1) -> int:
     """Return dim if it is a whole number of at least `least`; ValueError otherwise."""
     if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool) or dim < least:
         raise ValueError(f"{name}: expected a whole number of at least {least}, got {dim!r}")
@@ -40,7 +43,7 @@ def check_rng(rng: object) -> None:
         raise ValueError(f"rng: expected a numpy.random.Generator, got {describe(rng)}")
 
 
-def all_finite(x: object) -> bool:
+def all_finite(x: Array) -> bool:
     """True if no entry is NaN or inf.
 
     One product tells: the sum of squares is finite only if every entry is. Where it is not, large
@@ -50,7 +53,7 @@ def all_finite(x: object) -> bool:
     return math.isfinite(flat.dot(flat)) or bool(np.isfinite(x).all())
 
 
-def check_finite(x: object, name: str) -> None:
+def check_finite(x: Array, name: str) -> None:
     """ValueError if x has a NaN or an inf; the message counts them and names the first row."""
     value = untraced(x)
     if not all_finite(value):

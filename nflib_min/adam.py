@@ -58,7 +58,9 @@ class Adam:
             (*(x[at : at + CHUNK] for x in arrays), work[: size - at])
             for at in range(0, size, CHUNK)
         ]
-        self.step, self.losses, self.norms = 0, [], []
+        self.step = 0
+        self.losses: list[float] = []
+        self.norms: list[float] = []
         self.whole = True  # False while an update is half done
         self.average, self.mean = average, None if average is None else self.flat.copy()
 
@@ -105,7 +107,7 @@ class Adam:
         self.norms.append(norm)
         self.step = t
         self.whole = True
-        if self.mean is not None and t % STRIDE == 0:
+        if self.mean is not None and self.average is not None and t % STRIDE == 0:
             away = np.subtract(self.flat, self.mean, out=g)
             away *= min(1, STRIDE / (self.average * t))
             self.mean += away

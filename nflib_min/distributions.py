@@ -1,6 +1,7 @@
 """Fixed densities to start a flow from: nothing here is learned, a bijection does the learning."""
 
 import math
+from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
@@ -83,7 +84,7 @@ class Uniform:
         return f"Uniform({self.dim}, low={self.low}, high={self.high})"
 
 
-def score(base: object, z: Array) -> Array:
+def score(base: Any, z: Array) -> Array:
     r"""$\nabla_z \ln q_0(z)$, shape (n, d): $-z$ for the standard normal, 0 inside a cube.
 
     Any other base is asked for its `log_prob`, which autograd differentiates.

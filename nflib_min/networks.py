@@ -41,7 +41,7 @@ class MLP:
         self.activation = activation
         self.sizes = tuple(check_dim(size, "sizes", least=0) for size in sizes)
         self.depth = len(sizes) - 1
-        self.shapes = {}
+        self.shapes: dict[str, tuple] = {}
         for i, (rows, columns) in enumerate(zip(self.sizes, self.sizes[1:], strict=False)):
             self.shapes[f"W{i}"] = (rows, columns)
             self.shapes[f"b{i}"] = (columns,)

@@ -167,14 +167,16 @@ def _map_mask(fig: Figure, size: tuple[int, int]) -> Array:
     scale = SHARPNESS * DPI / fig.dpi
     for ax in fig.axes:
         if ax.images or any(isinstance(c, QuadMesh) for c in ax.collections):
-            x0, y0, x1, y1 = (scale * ax.get_window_extent().extents).round().astype(int)
+            extents = scale * np.array(ax.get_window_extent().extents)
+            x0, y0, x1, y1 = extents.round().astype(int)
             mask[height - y1 : height - y0, x0:x1] = True
     return mask
 
 
 def _quantized(pixels: Array, maps: Array) -> tuple[bytes, int]:
     """A palette PNG, the colours of the maps first, and how many colours are ink."""
-    indices, palette = np.zeros(maps.shape, np.uint8), []
+    indices = np.zeros(maps.shape, np.uint8)
+    palette: list[list[int]] = []
     for mask, most in ((maps, 160), (~maps, 256 - 160 * bool(maps.any()))):
         if mask.any():
             row = PIL.Image.fromarray(pixels[mask][None]).quantize(most, kmeans=2)

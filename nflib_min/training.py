@@ -119,7 +119,7 @@ def fit(
     state = _State(params, average)
     out = {"out": state.g_params} if "out" in inspect.signature(gradient).parameters else {}
 
-    before: dict | None = None  # the generator's state before a step that is not finished yet
+    before: Any = None  # the generator's state before a step that is not finished yet
 
     def save() -> None:
         if checkpoint is not None and state.whole:
@@ -221,7 +221,7 @@ class _State(Adam):
             return None
         return value if math.isfinite(value) else None
 
-    def save(self, path: Path, rng_state: dict, rate: Callable, gradient: Callable) -> None:
+    def save(self, path: Path, rng_state: Any, rate: Callable, gradient: Callable) -> None:
         """Write everything that an exact resume needs."""
         header = {
             "names": self.names,
@@ -259,9 +259,10 @@ class _State(Adam):
             )
         mine, self.step = self.flat.copy(), header["step"]
         self.flat[:] = arrays["flat"]
-        probe, stored = self.probe(gradient), header["probe"]
+        probe: Any = self.probe(gradient)
+        stored = header["probe"]
         known = probe is not None and stored is not None
-        if known and not math.isclose(probe, stored, rel_tol=1e-3, abs_tol=1e-3):
+        if known and abs(probe - stored) > 1e-3 * (1 + abs(stored)):
             self.flat[:], self.step = mine, 0
             raise ValueError(
                 f"{refusal} and this loss, which is {probe} at its parameters; it was {stored}"

@@ -28,7 +28,7 @@ import autograd.numpy as anp  # NumPy that autograd can differentiate
 import numpy as np
 from autograd import grad, hessian
 
-from nflib_min import StandardNormal, checks, objectives, targets, training
+from nflib_min import StandardNormal, checks, objectives, targets, training, weights
 from notebooks.exercises import elbo as exercises
 from notebooks.figures import elbo as figures
 
@@ -86,7 +86,7 @@ figures.bounds(model, covariances)
 # - $p(z)$: the prior, $N(0, I)$;
 # - $\int \cdot\, dz$: over all of $\mathbb{R}^d$, and there is the difficulty: a grid with 100 points an axis has $100^d$ points.
 #
-# The clock is `LinearGaussian` in [targets.py](../nflib_min/targets.py) with $W = (1, 1)$. Everything in it is Gaussian, so the integral has a closed form, $p(x) = N(x;\, 0,\, W W^\top + s^2)$. With $d = 2$ a grid will do too, and so will the average of the likelihood over draws from the prior, which is [(1)](#eq-1) in words.
+# The clock is `LinearGaussian` in [targets.py](../nflib_min/targets/gaussian.py) with $W = (1, 1)$. Everything in it is Gaussian, so the integral has a closed form, $p(x) = N(x;\, 0,\, W W^\top + s^2)$. With $d = 2$ a grid will do too, and so will the average of the likelihood over draws from the prior, which is [(1)](#eq-1) in words.
 
 # %%
 z, cell = checks.grid((-8.0, 8.0), 400)
@@ -241,7 +241,7 @@ print(f"lowest loss: {-log_px:.2f}, in hours {-log_px - change:.2f}")
 # - $1/\Lambda_{ii}$: the variance of $z_i$ when *all other coordinates are known*, never more than $\Sigma_{ii}$;
 # - $\rho$: the correlation, in two dimensions.
 #
-# The formula is `Gaussian.mean_field_gap` ([targets.py](../nflib_min/targets.py)). The second route knows nothing of it: climb [(3)](#eq-3) by gradient steps from a distant start.
+# The formula is `Gaussian.mean_field_gap` ([targets.py](../nflib_min/targets/gaussian.py)). The second route knows nothing of it: climb [(3)](#eq-3) by gradient steps from a distant start.
 
 # %%
 def loss(params, rng, step):  # -ELBO of an independent Gaussian
@@ -332,7 +332,7 @@ for name, at in (("shifted", 1.0), ("centered", 0.0)):
     assert np.abs(slope(phi)).max() < 1e-9 and abs(phi[4]) < 1e-9
     assert np.linalg.eigvalsh(curvature(phi)).min() > 0.3  # a minimum
     ends[name] = targets.Gaussian(phi[:2], np.diag(np.exp(2 * phi[2:4])))
-    print(f"{name} start: the loss ends near {run.trace['loss'][-1]:.1f}")
+    print(f"{name} start: the loss ends near {run.history['loss'][-1]:.1f}")
 
 # %%
 one_arc, centered = ends["shifted"], ends["centered"]
@@ -522,7 +522,7 @@ for name, target in (("narrow", model), ("wide", model), ("one arc", u1)):
     q = pairs[name][0]
     z = q.sample(2**18, rng)
     log_w = target.log_density(z) - q.log_prob(z)
-    L = [objectives.importance_weighted_bound(log_w, int(i)) for i in k]
+    L = [weights.importance_weighted_bound(log_w, int(i)) for i in k]
     below[name] = np.array(L) - target.log_normalizer
     assert (np.diff(L) > 0).all() and abs(below[name][0] + KL[name][0]) < 0.02
 narrow_q, wide_q, arc_q = below.values()

@@ -314,7 +314,7 @@ show(fig)
 # \end{aligned}
 # $$
 #
-# and live in [`targets.py`](../nflib_min/targets.py) under the same names. $U_1$ is two facing arcs. The others are ridges along $z_2 = w_1(z_1)$, with a second ridge in $U_3$ and $U_4$.
+# and live in [`targets.py`](../nflib_min/targets/table_1.py) under the same names. $U_1$ is two facing arcs. The others are ridges along $z_2 = w_1(z_1)$, with a second ridge in $U_3$ and $U_4$.
 #
 # > **Predict.** Fix $z_1$ and integrate $e^{-U_4}$ over $z_2$. How does the result depend on $z_1$? What does that say about the integral over the whole plane?
 

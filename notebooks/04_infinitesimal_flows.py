@@ -479,7 +479,7 @@ for name, error in errors.items():
 #
 # ## How good is an infinitely long flow?
 #
-# Time to train one. Loss and optimizer are those of [notebook 03](03_flow_composition.ipynb): the free energy [(15)](03_flow_composition.ipynb#eq-15) from [objectives.py](../nflib_min/objectives.py), minimized by `fit` from [training.py](../nflib_min/training.py), on $U_1$ from [targets.py](../nflib_min/targets.py). Beside it stand two planar stacks with the same small budget, 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 2$ has 10. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
+# Time to train one. Loss and optimizer are those of [notebook 03](03_flow_composition.ipynb): the free energy [(15)](03_flow_composition.ipynb#eq-15) from [objectives.py](../nflib_min/objectives.py), minimized by `fit` from [training.py](../nflib_min/training.py), on $U_1$ from [targets.py](../nflib_min/targets/table_1.py). Beside it stand two planar stacks with the same small budget, 1000 steps of 256 draws: $K = 32$ has 160 parameters where the ODE flow has 192, $K = 2$ has 10. Every fit is done from three seeds, because one seed proves little. Each is preceded by an `Affine` map, which places and scales the Gaussian.
 #
 # > **Predict.** The paper claims that a flow of infinite length can reach any density (E8: it claims so for infinitesimal flows only, and indeed a stack of finitely many planar layers in a fixed dimension is limited). Will the ODE flow beat the stack of the same size here?
 
@@ -532,7 +532,7 @@ show(fig)
 #
 # ## What does the sweep back through the layers become?
 #
-# Training needs the gradient of a loss $\mathcal F$, for example of the free energy. Through a stack it is a sweep from the last layer to the first, the pullback of [sweeps.py](../nflib_min/sweeps.py). For one step $z_k = z_{k-1} + \tfrac1K f(z_{k-1})$ with log-determinant $\tfrac1K \operatorname{tr} \frac{\partial f}{\partial z} + O(K^{-2})$, the chain rule says
+# Training needs the gradient of a loss $\mathcal F$, for example of the free energy. Through a stack it is a sweep from the last layer to the first, the pullback of [sweeps.py](../nflib_min/fast/planar.py). For one step $z_k = z_{k-1} + \tfrac1K f(z_{k-1})$ with log-determinant $\tfrac1K \operatorname{tr} \frac{\partial f}{\partial z} + O(K^{-2})$, the chain rule says
 #
 # <a id="eq-N10"></a>
 #
@@ -551,7 +551,7 @@ show(fig)
 # \frac{dG}{dt} = -\Big(\frac{\partial f}{\partial z}\Big)^{\!\top} G - \ell\, \frac{\partial}{\partial z} \operatorname{tr} \frac{\partial f}{\partial z} \tag{N11}
 # $$
 #
-# This is the adjoint equation. The sweep is to it what the stack is to the ODE, Euler's method, and so we know what to expect. The loss is the free energy of $U_1$: $G(1) = -\frac1n \nabla \ln \tilde p(z_1)$ and $\ell = -\frac1n$. First the sweep for the planar steps, exact for every $K$ and written out with the letters of [sweeps.py](../nflib_min/sweeps.py), against autograd.
+# This is the adjoint equation. The sweep is to it what the stack is to the ODE, Euler's method, and so we know what to expect. The loss is the free energy of $U_1$: $G(1) = -\frac1n \nabla \ln \tilde p(z_1)$ and $\ell = -\frac1n$. First the sweep for the planar steps, exact for every $K$ and written out with the letters of [sweeps.py](../nflib_min/fast/planar.py), against autograd.
 #
 # > **Predict.** How fast does the gradient from $K$ planar layers approach the solution of [(N11)](#eq-N11)? And the gradient from $N$ steps of RK4?
 
@@ -583,7 +583,7 @@ assert error < 1e-12
 
 
 # %% [markdown]
-# For the limit we solve [(N11)](#eq-N11) backwards with `solve_ivp`, together with [(N2)](#eq-N2), which tells where the path was. Its right side, without the minus sign, is one pullback through the velocity, $(f, \operatorname{tr})$ being the outputs and $(G, \ell)$ what comes in; the library's `pullback_by_autograd` does it for any velocity. Nothing is stored on the way forward, which is the adjoint's attraction: memory does not grow with the length of the flow. `ODEFlow` makes the other choice. It differentiates its own RK4 steps, in a sweep written out in [sweeps.py](../nflib_min/sweeps.py): exact for the map it performs, at the price of keeping the states. So it has to agree with autograd to rounding at every $N$, and with the adjoint equation at order 4.
+# For the limit we solve [(N11)](#eq-N11) backwards with `solve_ivp`, together with [(N2)](#eq-N2), which tells where the path was. Its right side, without the minus sign, is one pullback through the velocity, $(f, \operatorname{tr})$ being the outputs and $(G, \ell)$ what comes in; the library's `pullback_by_autograd` does it for any velocity. Nothing is stored on the way forward, which is the adjoint's attraction: memory does not grow with the length of the flow. `ODEFlow` makes the other choice. It differentiates its own RK4 steps, in a sweep written out in [sweeps.py](../nflib_min/fast/planar.py): exact for the map it performs, at the price of keeping the states. So it has to agree with autograd to rounding at every $N$, and with the adjoint equation at order 4.
 
 # %%
 def adjoint(z1, ell, velocity):

@@ -139,7 +139,7 @@ show(fig)
 # $$
 #
 # - $f$ is the decoder, a network with four rectified units: $\lvert z_1\rvert$ is $\max(z_1, 0) + \max(-z_1, 0)$;
-# - this is the paper's deep latent Gaussian model with one layer of latents, `DeepLatentGaussianModel` in [`amortized.py`](../nflib_min/amortized.py).
+# - this is the paper's deep latent Gaussian model with one layer of latents, `DeepLatentGaussianModel` in [`amortized.py`](../nflib_min/amortized/model.py).
 #
 # There are $2^4 = 16$ possible $x$, and each evidence is an integral over a plane:
 #
@@ -176,7 +176,7 @@ print("sixteen probabilities sum to 1, and 50,000 draws of the model agree with 
 # $$
 #
 # - $\epsilon \sim N(0, I)$, and $\odot$ multiplies coordinate by coordinate;
-# - the layers $f_k$ carry the parameters $\lambda(x)$: another $x$, another flow. That is `InferenceNetwork` in [`amortized.py`](../nflib_min/amortized.py). With $d$ latents and $K$ planar layers it puts out $2d + K(2d + 1)$ numbers.
+# - the layers $f_k$ carry the parameters $\lambda(x)$: another $x$, another flow. That is `InferenceNetwork` in [`amortized.py`](../nflib_min/amortized/network.py). With $d$ latents and $K$ planar layers it puts out $2d + K(2d + 1)$ numbers.
 #
 # It is trained on the free energy, averaged over the data:
 #

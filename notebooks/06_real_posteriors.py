@@ -52,7 +52,8 @@ from nflib_min.plotting import BASE, FLOW, LOG_DET, panels, show
 from sklearn.datasets import load_diabetes
 
 from nflib_min.targets import eight_schools, linear_regression, neals_funnel
-from nflib_min.targets import EFFECTS, ERRORS, eight_schools_effects, eight_schools_moments
+from nflib_min.targets import eight_schools_effects, eight_schools_moments
+from nflib_min.targets.eight_schools import EFFECTS, ERRORS
 from nflib_min.posterior import fit_posterior
 from nflib_min.targets import Gaussian
 from nflib_min._trees import tree_leaves
@@ -127,7 +128,7 @@ show(fig)
 #
 # - the third term, $+\ln\tau$, is the Jacobian's logarithm. Forget it, and the whole posterior is another one; the section "Break it" does so on purpose.
 #
-# The library's version is in [`models.py`](../nflib_min/models.py), with the gradient written out. Yours needs no more than this: a function of $(n, d)$ in autograd's NumPy.
+# The library's version is in [`eight_schools.py`](../nflib_min/targets/eight_schools.py), with the gradient written out. Yours needs no more than this: a function of $(n, d)$ in autograd's NumPy.
 #
 # Ten dimensions are too many for a grid, yet the truth can be had. Given $\mu$ and $\tau$ the effects are Gaussian, and integrating them out leaves $y_j \sim N(\mu, \tau^2 + \sigma_j^2)$. What remains is a sum over a grid of $(\mu, \ln\tau)$, two dimensions in place of ten. The library integrates $\mu$ out as well; the two routes must agree.
 #
@@ -472,7 +473,7 @@ assert off > 0.2 and max(run["diagnostics"]["r_hat"]) < 1.01 and diverged > 10 a
 # $$
 #
 # - the first term has mean $\int \partial_\phi q_\phi\, dz = \partial_\phi 1 = 0$: noise alone, and it may be left out;
-# - $s_K = \nabla_z \ln q_\phi(z_K)$, the score, is carried forward with the points ([`scores.py`](../nflib_min/scores.py));
+# - $s_K = \nabla_z \ln q_\phi(z_K)$, the score, is carried forward with the points ([`scores.py`](../nflib_min/bijections.py));
 # - what remains is the *path gradient*, or sticking the landing (Roeder et al., 2017). At $q = p$ it is zero for every draw, while the full one still jitters.
 #
 # > **Predict.** Where will it matter more: on the logistic regression, where the flow ends close to $p$, or on the centred funnel, where it does not?
@@ -519,7 +520,7 @@ assert ends[forms[0], 32, True] < ends[forms[0], 512, True]
 #
 # ## Can one call do all of this?
 #
-# [`fit_posterior`](../nflib_min/posterior.py) is the recipe in one function: Newton's method from several starts for a first Gaussian, mean-field and full rank by path gradients, a flow on top, with a step size that is searched for. Then it tries to prove itself wrong: by $\hat k$, by what the weights change, and by draws around all the starts and far out, where $q$'s own draws would never look.
+# [`fit_posterior`](../nflib_min/posterior/fit_posterior.py) is the recipe in one function: Newton's method from several starts for a first Gaussian, mean-field and full rank by path gradients, a flow on top, with a step size that is searched for. Then it tries to prove itself wrong: by $\hat k$, by what the weights change, and by draws around all the starts and far out, where $q$'s own draws would never look.
 
 # %%
 q = fit_posterior(cancer.model, rng=onp.random.default_rng(0))

@@ -355,7 +355,9 @@ def failed(errors: dict[str, float]) -> dict[str, float]:
     return {check: error for check, error in errors.items() if not error <= tolerances[check]}
 
 
-def gradient_error(program: VariationalProgram, params: dict, eps: Array, step: float = 1e-5) -> float:
+def gradient_error(
+    program: VariationalProgram, params: dict, eps: Array, step: float = 1e-5
+) -> float:
     """Autograd's slope of the loss along one direction against a central difference, relative.
 
     It is 0 for a wrong loss as for a right one: both are differentiated as they stand.

@@ -111,7 +111,7 @@ class AmortizedFreeEnergy:
         self.model, self.network, self.x = model, network, x
         self.annealing, self.seed, self.draw = annealing, seed, draw
         self.path_gradient = path_gradient
-        self._epoch, self._order = None, None
+        self._epoch, self._order = -1, np.empty(0, int)
         if draw is not None:
             check_images(model, network, self.minibatch(0))
 

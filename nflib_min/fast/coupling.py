@@ -144,7 +144,7 @@ def sweep(
                 times_slope(g, layer.H[i - 1], work)
             layer.x[0].dot(g.T, out=g_Wb[0][k])
             G[:split] += W[0][k].dot(g)
-        g_params = {}
+        g_params: dict[str, Array] = {}
         for i, g in enumerate(g_Wb):
             g_params |= {f"W{i}": g[:, :-1], f"b{i}": g[:, -1]}
         return g_params, np.concatenate([G[:split], G[split + 1 :]]).T

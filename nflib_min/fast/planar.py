@@ -9,14 +9,14 @@ import numpy as np
 from nflib_min._arrays import Array
 from nflib_min.fast.buffers import acquire, dot_rows, layers_first
 from nflib_min.planar import Planar, invert_layer
-from nflib_min.pullback import register
+from nflib_min.pullback import DTYPES, register
 
 ROWS = 4096  # rows at a time when nothing is kept for a way back: the states stay in cache
 BLOCK = 16  # layers that are resolved together
 # for each dtype: the least |w|^2 to divide by, and the bounds between which nine factors multiply
 LIMITS = {
-    info.dtype: (float(info.tiny) ** 0.5, float(info.tiny) ** (1 / 9), float(info.max) ** (1 / 9))
-    for info in map(np.finfo, (np.float32, np.float64))
+    dtype: tuple(float(x) ** power for x, power in ((tiny, 0.5), (tiny, 1 / 9), (most, 1 / 9)))
+    for dtype, tiny, most in ((d, np.finfo(d).tiny, np.finfo(d).max) for d in DTYPES)
 }
 
 

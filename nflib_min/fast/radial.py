@@ -52,7 +52,8 @@ def sweep(
         layers.append((x, r, h, q, h * (q_term + D_term), by_r))
 
     def pullback(g_zK: Array, g_log_det: Array) -> tuple[dict, Array]:
-        G, g = g_zK.T, {name: [] for name in f.shapes}
+        g: dict[str, list] = {name: [] for name in f.shapes}
+        G = g_zK.T
         for k in reversed(range(f.length)):
             x, r, h, q, by_s, by_r = layers[k]
             p = np.einsum("dn,dn->n", x, G) * h

@@ -68,7 +68,7 @@ def search_learning_rate(
             continue
         if run.interrupted:
             raise KeyboardInterrupt
-    best = min(losses, key=losses.get)
+    best = min(losses, key=lambda rate: losses[rate])
     if not np.isfinite(losses[best]):
         raise FloatingPointError(
             f"rates: expected one that trains without overflow, got {list(rates)}, all diverged"
@@ -95,7 +95,9 @@ class Fitter:
         self.check_seed, seed = rng.integers(2**63, size=2)
         self.rng = np.random.default_rng(seed)
         self.mean, self.L = mean, L  # the best Gaussian so far
-        self.stages, self.reasons, self.interrupted = [], [], False
+        self.stages: list[Stage] = []
+        self.reasons: list[str] = []
+        self.interrupted = False
 
     def run(self, bijection: Bijection, steps: int, rate: float | None) -> None:
         """Every family that can be trained; what cannot is left out, with the reason."""

@@ -44,7 +44,7 @@ def in_chunks(f: Callable[[Array], Array], z: Array) -> Array:
     return np.concatenate([f(z[i : i + CHUNK]) for i in range(0, len(z), CHUNK)])
 
 
-def as_target(log_density: object, dim: int | None, gradient: Callable | str | None) -> Target:
+def as_target(log_density: Any, dim: int | None, gradient: Callable | str | None) -> Target:
     """What the user hands in as a `Target`."""
     if isinstance(log_density, Target):
         if gradient is not None or dim not in (None, log_density.dim):
@@ -69,7 +69,7 @@ class ForeignArrays:
     """A density and its gradient that hand over arrays of their own kind: JAX's, PyTorch's."""
 
     log_density: Callable
-    gradient: Callable | str
+    gradient: Any
 
     def value(self, z: Array) -> Array:
         return np.asarray(self.log_density(z), z.dtype)
@@ -96,7 +96,7 @@ def starts_from(starts: int | Array, dim: int, rng: np.random.Generator) -> Arra
     return 2 * rng.standard_normal((check_dim(starts, "starts"), dim))
 
 
-def check_gradient(target: Target, z: Array) -> None:
+def check_gradient(target: FiniteTarget, z: Array) -> None:
     """ValueError unless the gradient at the rows of z is that of the values."""
     once, twice = target(z), target(z)
     if not np.allclose(once, twice, rtol=1e-9, atol=1e-9, equal_nan=True):

@@ -101,8 +101,8 @@ class Posterior:
         width = max(12, *(len(name) + 2 for name in self.names))
         lines += ["", f"{'':{width}}{'mean':>12}{'sd':>12}   weighted: {'mean':>10}{'sd':>12}"]
         for i, name in enumerate(self.names):
-            numbers = [plain[0][i], plain[1][i], weighted[0][i], weighted[1][i]]
-            m, s, wm, ws = (f"{number:.4g}" for number in numbers)
+            four = [plain[0][i], plain[1][i], weighted[0][i], weighted[1][i]]
+            m, s, wm, ws = (f"{number:.4g}" for number in four)
             lines.append(f"{name:{width}}{m:>12}{s:>12}             {wm:>10}{ws:>12}")
         return "\n".join(lines)
 

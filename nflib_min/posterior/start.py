@@ -48,7 +48,7 @@ def newton(target: FiniteTarget, x: Array, eps: Array) -> tuple[float, Array, Ar
         curvature, V = np.linalg.eigh(0.5 * scale[:, None] * (H + H.T) * scale)
         curvature = np.where(curvature > 0, np.maximum(curvature, 1e-8), np.abs(curvature) + FLOOR)
         root = scale[:, None] * V / np.sqrt(curvature)
-        R = np.linalg.qr(root.T, mode="r")  # H^-1 = root root^T = R^T R, so L = R^T up to signs
+        _, R = np.linalg.qr(root.T)  # H^-1 = root root^T = R^T R, so L = R^T up to signs
         L = (R * np.where(np.diag(R) < 0, -1, 1)[:, None]).T
         if not (np.diag(L) > 0).all():
             break

@@ -108,7 +108,7 @@ def eight_schools_moments() -> tuple[Array, Array]:
     Source: see `eight_schools`; the integral is this project's.
     """
     centred = eight_schools(centred=True)
-    mean, sd = centred.mean.copy(), centred.sd
+    mean, sd = np.array(centred.mean), np.array(centred.sd)
     weights, _ = _log_tau_posterior()
     tau = np.exp(LOG_TAUS)
     mean[1] = weights @ tau

@@ -41,7 +41,8 @@ class Gaussian(Target):
             raise ValueError(
                 f"covariance: expected a positive definite matrix, got least eigenvalue {least:.3g}"
             ) from None
-        self.root, self.precision = root, np.linalg.inv(covariance)
+        self.centre, self.root = mean, root
+        self.precision = np.linalg.inv(covariance)
         self.half_log_det = float(np.sum(np.log(np.diag(root))))
         super().__init__(
             self._value,
@@ -55,15 +56,15 @@ class Gaussian(Target):
         )
 
     def _value(self, z: Array) -> Array:
-        centred = z - self.mean
+        centred = z - self.centre
         square = anp.sum(anp.dot(centred, self.precision) * centred, axis=1)
         return -0.5 * square - self.half_log_det - 0.5 * self.dim * float(np.log(2 * np.pi))
 
     def _value_and_grad(self, z: Array) -> tuple[Array, Array]:
-        return self._value(z), -(z - self.mean) @ self.precision
+        return self._value(z), -(z - self.centre) @ self.precision
 
     def _draws(self, n: int, rng: np.random.Generator) -> Array:
-        return self.mean + rng.standard_normal((n, self.dim)) @ self.root.T
+        return self.centre + rng.standard_normal((n, self.dim)) @ self.root.T
 
     def mean_field_gap(self) -> float:
         r"""$\min_q \mathrm{KL}(q \| p)$ over independent Gaussians q, in nats.

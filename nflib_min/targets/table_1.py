@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import autograd.numpy as anp
 import numpy as np
@@ -115,7 +116,7 @@ def table_1(name: str, tau: float = TAU) -> Target:
         raise ValueError(f"tau: expected a number > 0, got {tau}")
     energy, sigmas, centres = RIDGES[name]
     Z = sum(sigmas) * np.sqrt(2 * np.pi) * (2 * EDGE + tau * np.sqrt(2 * np.pi))
-    ridges = {"sigmas": sigmas, "centres": centres, "tau": tau}
+    ridges: dict[str, Any] = {"sigmas": sigmas, "centres": centres, "tau": tau}
     return Target(
         partial(minus_walled, energy=energy, tau=tau),
         2,

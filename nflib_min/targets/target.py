@@ -69,7 +69,7 @@ class Target:
             raise ValueError(f"names: expected {dim}, got {self.dim}")
         self.mean = self.covariance = None
         if mean is not None or covariance is not None:
-            shapes = np.shape(mean), np.shape(covariance)
+            shapes = np.shape(np.asarray(mean)), np.shape(np.asarray(covariance))
             if shapes != ((self.dim,), (self.dim, self.dim)):
                 raise ValueError(
                     f"mean and covariance: expected shapes ({self.dim},) and ({self.dim}, "
@@ -93,7 +93,7 @@ class Target:
         """ln p~(z), shape (n,), and its gradient, shape (n, d)."""
         if self._gradient == "differences":
             return self._by_differences(z)
-        if self._gradient is not None:
+        if callable(self._gradient):
             check_points(z, self.dim, "z")
             value, g = self._gradient(z)
             if np.shape(g) != z.shape:

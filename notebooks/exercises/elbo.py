@@ -24,9 +24,9 @@ def gap(answer: Callable) -> None:
         return np.log(np.diag(p.covariance)).sum() / 2 - p.half_log_det
 
     slips = {
-        "correct: five errors cost 2.50 nats at s = 0.5": lambda D, s: (
-            posterior(D, s).mean_field_gap()
-        ),
+        "correct: five errors cost 2.50 nats at s = 0.5": lambda D, s: posterior(
+            D, s
+        ).mean_field_gap(),
         "expected half of this: (N2) has a 1/2 in front": lambda D, s: (
             2 * posterior(D, s).mean_field_gap()
         ),
@@ -53,7 +53,9 @@ def bugs(answer: object) -> None:
     for letter in sorted(said - {"B", "D"}):
         print(fine.get(letter, f"expected letters from A to E, got {letter!r}"))
         return
-    print("correct" if said == {"B", "D"} else "one more is below its floor: which floors are known?")
+    print(
+        "correct" if said == {"B", "D"} else "one more is below its floor: which floors are known?"
+    )
 
 
 def with_baseline(answer: Callable) -> None:

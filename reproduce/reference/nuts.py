@@ -30,13 +30,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nflib_min.targets import (
-    EFFECTS,
-    ERRORS,
-    Model,
-    eight_schools,
-    logistic_regression,
-)
+from nflib_min.targets import Target, eight_schools, logistic_regression
+from nflib_min.targets.eight_schools import EFFECTS, ERRORS
 from reproduce.sweep import canonical, commit, read_checked, sha256, versions, write
 
 FOLDER = Path(__file__).parent
@@ -71,7 +66,7 @@ def breast_cancer() -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:
 LOGISTIC_PRIOR_SD = 2.5
 
 
-def logistic() -> tuple[Model, Callable, dict | None]:
+def logistic() -> tuple[Target, Callable, dict | None]:
     """The target, its NumPyro model, and the data's digest."""
     X, y, names, found = breast_cancer()
 
@@ -87,7 +82,7 @@ def logistic() -> tuple[Model, Callable, dict | None]:
     return logistic_regression(X, y, LOGISTIC_PRIOR_SD, names), model, data
 
 
-def eight_schools_centred() -> tuple[Model, Callable, dict | None]:
+def eight_schools_centred() -> tuple[Target, Callable, dict | None]:
     def model():
         import numpyro
         from numpyro import distributions as d
@@ -100,7 +95,7 @@ def eight_schools_centred() -> tuple[Model, Callable, dict | None]:
     return eight_schools(centred=True), model, None
 
 
-def eight_schools_non_centred() -> tuple[Model, Callable, dict | None]:
+def eight_schools_non_centred() -> tuple[Target, Callable, dict | None]:
     def model():
         import numpyro
         from numpyro import distributions as d
@@ -238,7 +233,7 @@ def sample(log_density: Callable, start: Callable, seed: int) -> tuple[np.ndarra
     return z, int(extra["diverging"].sum()), cost
 
 
-def evidence(target: Model, mean: np.ndarray, covariance: np.ndarray, seed: int) -> dict:
+def evidence(target: Target, mean: np.ndarray, covariance: np.ndarray, seed: int) -> dict:
     r"""ln Z by importance sampling, with its standard error, ESS and Pareto k-hat.
 
     The proposal $t_\nu(m, S)$ has the draws' mean m and S = covariance (nu - 2) / nu, so that its

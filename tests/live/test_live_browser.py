@@ -108,7 +108,9 @@ def test_all_figures_stand_on_a_page_without_a_fault(visit, scheme, size):
     assert page.locator(".live").count() == len(live.FIGURES)
     assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
     assert page.locator("img:visible").count() == 0
-    dark = page.evaluate("[...document.querySelectorAll('.live')].map(l => 'dark' in l.stage.box.dataset)")
+    dark = page.evaluate(
+        "[...document.querySelectorAll('.live')].map(l => 'dark' in l.stage.box.dataset)"
+    )
     assert dark == [scheme == "dark"] * len(live.FIGURES)
     drawn = page.evaluate("""[...document.querySelectorAll('.live')].flatMap(l => l.stage.panels.map(p => {
       const {data} = p.ctx.getImageData(0, 0, p.canvas.width, p.canvas.height);
@@ -168,7 +170,9 @@ def test_a_fold_is_counted_and_the_constraint_undoes_it(visit):
     page.get_by_label("keep it invertible").uncheck()
     drag(page, "push u", -280, 90)
     assert reads(page, "c") < -1 and reads(page, "least") < 0 and reads(page, "turned") > 0.1
-    assert abs(reads(page, "c") - value(page, "push u") @ value(page, "normal w of the line")) < 0.05
+    assert (
+        abs(reads(page, "c") - value(page, "push u") @ value(page, "normal w of the line")) < 0.05
+    )
     assert abs(reads(page, "mass") - 1) <= 0.01
     assert "alarm" in page.locator('dd[data-key="c"]').get_attribute("class")
     page.get_by_label("keep it invertible").check()
@@ -278,7 +282,9 @@ def test_a_particle_keeps_its_books(visit):
         drag(page, "particle z", -30, 5)
         name = "planar" if isinstance(f, nf.Planar) else "ode"
         params = {n: np.array(data[name][n]) for n in f.shapes}
-        z = value(page, "particle z")[None] + np.random.default_rng(0).uniform(-0.005, 0.005, (200, 2))
+        z = value(page, "particle z")[None] + np.random.default_rng(0).uniform(
+            -0.005, 0.005, (200, 2)
+        )
         q = nf.Flow(nf.StandardNormal(2), f).log_prob(params, z)  # z is said to two digits
         assert q.min() - 0.02 <= reads(page, "q") <= q.max() + 0.02
         assert reads(page, "q") == pytest.approx(reads(page, "q0") - reads(page, "sum"), abs=0.011)

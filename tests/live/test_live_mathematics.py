@@ -21,18 +21,38 @@ def flows(rng):
     for i in range(60):
         K = 1 + i % 8
         kind = ("planar", "radial", "ode")[i % 3]
-        f = {"planar": nf.Planar(2, K), "radial": nf.Radial(2, K), "ode": nf.ODEFlow(2, K, 12)}[kind]
+        f = {"planar": nf.Planar(2, K), "radial": nf.Radial(2, K), "ode": nf.ODEFlow(2, K, 12)}[
+            kind
+        ]
         scale = 10 ** rng.uniform(-2, 0.5)
         params = {n: p + scale * rng.standard_normal(p.shape) for n, p in f.init(rng).items()}
         z0, y = rng.standard_normal((2, 10, 2)) * 2
-        (zK, log_det), (back, _) = f.forward_and_log_det(params, z0), f.inverse_and_log_det(params, y)
+        (zK, log_det), (back, _) = (
+            f.forward_and_log_det(params, z0),
+            f.inverse_and_log_det(params, y),
+        )
         log_q = nf.Flow(nf.StandardNormal(2), f).log_prob(params, y)
-        yield dict(kind=kind, params=params, steps=12, z0=z0, zK=zK, log_det=log_det, y=y, back=back, log_q=log_q)
+        yield dict(
+            kind=kind,
+            params=params,
+            steps=12,
+            z0=z0,
+            zK=zK,
+            log_det=log_det,
+            y=y,
+            back=back,
+            log_q=log_q,
+        )
 
 
 def layers(rng):
     for _ in range(30):
-        u, w, z, b = 2 * rng.standard_normal(2), rng.standard_normal(2), rng.standard_normal((10, 2)), rng.normal()
+        u, w, z, b = (
+            2 * rng.standard_normal(2),
+            rng.standard_normal(2),
+            rng.standard_normal((10, 2)),
+            rng.normal(),
+        )
         out, log_det = nf.planar_layer(u, w, b, z)
         yield dict(u=u, w=w, b=b, z=z, out=out, log_det=log_det)
 
@@ -59,7 +79,9 @@ def bounds(rng):
             eps = rng.standard_normal((64, 2))
             z = mean + (eps * sd) @ turn.T
             log_w = p.log_density(z) - q.log_prob(z)
-            L = {k: np.mean(logsumexp(log_w.reshape(-1, k), axis=1) - np.log(k)) for k in (1, 4, 64)}
+            L = {
+                k: np.mean(logsumexp(log_w.reshape(-1, k), axis=1) - np.log(k)) for k in (1, 4, 64)
+            }
             yield dict(
                 target=name,
                 q=dict(mean=mean, sd=sd, tilt=tilt),
@@ -123,7 +145,10 @@ def labs(rng):
     folded = [dict(u=[-2.0, 0.8], w=[1.5, 0.3], b=0.2)], [dict(z=[0.3, -0.2], alpha=1.0, s=-0.8)]
     one = [[dict(u=[3.4, 1.0], w=[2.8, 1.0], b=0.0)], [dict(z=[0.5, 0.5], alpha=0.8, s=5.0)]]
     many = [
-        [dict(u=rng.uniform(-1, 1, 2), w=rng.uniform(-1.5, 1.5, 2), b=rng.normal()) for _ in range(K)]
+        [
+            dict(u=rng.uniform(-1, 1, 2), w=rng.uniform(-1.5, 1.5, 2), b=rng.normal())
+            for _ in range(K)
+        ]
         for K in (2, 3, 5, 8, 8)
     ]
     yield from (dict(layers=some, keep=True, lie=False) for some in [*one, *many])

@@ -22,7 +22,9 @@ MODULES = sorted(live.FOLDER.glob("*.js"))
 def shown(monkeypatch):
     """What `display` was given."""
     calls = []
-    monkeypatch.setattr("IPython.display.display", lambda *args, **kwargs: calls.append((args, kwargs)))
+    monkeypatch.setattr(
+        "IPython.display.display", lambda *args, **kwargs: calls.append((args, kwargs))
+    )
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     return calls
 
@@ -33,7 +35,10 @@ def test_show_gives_a_picture_and_a_small_description(shown):
     plt.close(fig)
     ((bundle,), options) = shown[0]
     assert set(bundle) == {"image/png", live.MIME, "text/plain"}
-    assert bundle[live.MIME] == {"figure": "planar", "options": {"layers": 2, "heights": [0.123457]}}
+    assert bundle[live.MIME] == {
+        "figure": "planar",
+        "options": {"layers": 2, "heights": [0.123457]},
+    }
     assert options["metadata"]["image/png"] == {"alt": "A figure.", "caption": "A caption."}
     assert options["raw"] and len(json.dumps(bundle[live.MIME])) < 200
 
@@ -42,8 +47,14 @@ def test_show_gives_a_picture_and_a_small_description(shown):
     ("call", "message"),
     [
         (lambda: live.describe("plane"), "expected one of planar, .*, got 'plane'"),
-        (lambda: live.describe("planar", layers={1, 2}), "expected data and options that JSON can hold"),
-        (lambda: live.describe("planar", b=float("nan")), "expected data and options that JSON can hold"),
+        (
+            lambda: live.describe("planar", layers={1, 2}),
+            "expected data and options that JSON can hold",
+        ),
+        (
+            lambda: live.describe("planar", b=float("nan")),
+            "expected data and options that JSON can hold",
+        ),
         (lambda: live.show("planar", PNG, alt=" ", caption="c"), "alt: expected a sentence"),
         (lambda: live.show("planar", PNG, alt="a", caption=""), "caption: expected a sentence"),
     ],
@@ -57,8 +68,13 @@ def test_what_cannot_be_shown_is_refused(call, message, shown):
 def test_html_holds_picture_place_and_one_module():
     description = live.describe("bound", target="U1")
     text = live.html(description, PNG, "ko", alt='A "figure" & more', caption="<em>Why</em>")
-    assert text.startswith('<figure><img src="data:image/png;base64,') and text.endswith("</figure>")
-    assert 'alt="A &quot;figure&quot; &amp; more"' in text and "<figcaption><em>Why</em></figcaption>" in text
+    assert text.startswith('<figure><img src="data:image/png;base64,') and text.endswith(
+        "</figure>"
+    )
+    assert (
+        'alt="A &quot;figure&quot; &amp; more"' in text
+        and "<figcaption><em>Why</em></figcaption>" in text
+    )
     assert text.count("<script") == text.count("</script>") == 1
     assert '"lang":"ko"' in text and '"target":"U1"' in text and '"commit"' in text
     assert live.html(description, "a.png").startswith('<figure><img src="a.png"')
@@ -85,7 +101,10 @@ def test_the_six_weigh_less_than_40_kB_and_are_short():
 def test_the_modules_ask_nothing_of_the_network_and_evaluate_no_text():
     for file in MODULES:
         text = file.read_text(encoding="utf-8")
-        found = re.findall(r"\b(?:eval|Function|fetch|XMLHttpRequest|WebSocket|Worker|Blob|innerHTML)\b|https?:|import\(", text)
+        found = re.findall(
+            r"\b(?:eval|Function|fetch|XMLHttpRequest|WebSocket|Worker|Blob|innerHTML)\b|https?:|import\(",
+            text,
+        )
         assert not found, file.name
 
 
@@ -97,7 +116,10 @@ def test_both_languages_say_the_same_things():
     for english, korean in json.loads(run.stdout):
         assert dict(english).keys() == dict(korean).keys()
         for key, text in korean:
-            assert not re.search(r"(요|니다)\.", text), (key, text)  # the plain style, as in the seed
+            assert not re.search(r"(요|니다)\.", text), (
+                key,
+                text,
+            )  # the plain style, as in the seed
         assert re.search("[가-힣]", dict(korean)["how"])
 
 
@@ -124,6 +146,7 @@ def test_the_files_are_what_the_script_makes_and_the_flows_are_as_good_as_they_s
 def test_the_best_gaussians_are_best():
     for name, target in (("clock", nf.clock()), ("U1", nf.table_1("U1"))):
         for kind, best in live.shipped("bound")[name]["reverse"].items():
+
             def kl(log_sd, tilt, mean=best["mean"]):
                 q = nf.Gaussian(np.array(mean), data.covariance(np.asarray(log_sd), tilt))
                 return nf.kl_by_quadrature(q.log_prob, target.log_prob, (-8.0, 8.0), 160)
