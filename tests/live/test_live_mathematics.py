@@ -173,7 +173,7 @@ def errors(tmp_path_factory):
         "labs": list(labs(rng)),
     }
     file = tmp_path_factory.mktemp("live") / "vectors.json"
-    file.write_text(json.dumps(vectors, default=lambda value: value.tolist()))
+    file.write_text(json.dumps(vectors, default=lambda value: value.tolist()), encoding="utf-8")
     run = subprocess.run(["node", HERE / "agree.mjs", file], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)

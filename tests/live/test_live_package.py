@@ -211,8 +211,10 @@ def test_only_files_that_a_figure_has_are_written(tmp_path):
 
 
 def test_a_draft_too_large_leaves_the_old_file(tmp_path, monkeypatch):
-    (tmp_path / "start.json").write_text("{}")
+    (tmp_path / "start.json").write_text("{}", encoding="utf-8")
     monkeypatch.setitem(data.FILES, "start", lambda: {"x": [0.123] * 40_000})
     with pytest.raises(ValueError, match="expected at most 150000 bytes"):
         data.write(tmp_path, ["start"])
-    assert (tmp_path / "start.json").read_text() == "{}" and len(list(tmp_path.iterdir())) == 1
+    assert (tmp_path / "start.json").read_text(encoding="utf-8") == "{}" and len(
+        list(tmp_path.iterdir())
+    ) == 1
