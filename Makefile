@@ -6,7 +6,9 @@ SHELL := /bin/sh
 root := $(CURDIR)
 python := .venv/bin/python
 # any Python starts the set-up, which looks for the newest that fits
-starter = $(or $(PYTHON),$(shell command -v python3 || command -v python),$(error Install Python 3.10 or newer, then run make again))
+pythons := python3 python3.14 python3.13 python3.12 python3.11 python3.10 python
+any_python = $(shell for name in $(pythons); do command -v $$name && break; done)
+starter = $(or $(PYTHON),$(any_python),$(error Install Python 3.10 or newer, then run make again))
 setup = $(starter) tools/setup.py $(if $(PYTHON),--python $(PYTHON))
 
 # Caches, settings and temporary files of every tool live under build/, never in the home directory.
@@ -52,7 +54,7 @@ notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even whe
 
 address = $(shell $(python) -c 'from tools import address; print(address.repository())')
 posts: setup  ## write the notebooks as al-folio posts under build/site (repository=URL ref=TAG)
-	@$(python) -m blog notebooks/*.ipynb notebooks/ko/*.ipynb --out build/site \
+	@$(python) -m nbconvert_al_folio notebooks/*.ipynb notebooks/ko/*.ipynb --out build/site \
 		$(addprefix --repository ,$(or $(repository),$(address))) $(if $(ref),--ref $(ref))
 
 bench: .venv-bench/.ready  ## race seven other libraries, with an environment of their own (half an hour)

@@ -8,11 +8,11 @@ from threadpoolctl import threadpool_limits
 
 from nflib_min import Flow, Planar, StandardNormal
 from nflib_min._arrays import check_params, check_points
+from nflib_min._state import TrainingState
 from nflib_min._trees import tree_leaves, tree_unflatten
 from nflib_min.fast import buffers, planar
 from nflib_min.objectives import FreeEnergy
 from nflib_min.targets import Target, table_1
-from nflib_min.training import _State
 
 REPEATS, SWEPT = 15, 5  # steps of a size, of which the best counts; whole sweeps, the median
 # (K, D, n), one of them growing, each large enough that arithmetic outweighs the calls,
@@ -74,7 +74,7 @@ def parts(K: int, n: int, dtype: str = "float64") -> dict[str, float]:
         table_1("U1"),
         np.random.default_rng(0),
     )
-    state = _State(
+    state = TrainingState(
         tree_unflatten(given := flow.init(rng), (p.astype(dtype) for _, p in tree_leaves(given)))
     )
     params, loss = state.params, FreeEnergy(flow, target, n)

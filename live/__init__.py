@@ -6,7 +6,6 @@ already on the page; in JupyterLab the same program runs as an anywidget, where 
 """
 
 import base64
-import hashlib
 import html as markup
 import importlib.util
 import io
@@ -20,6 +19,7 @@ from typing import Any
 MIME = "application/vnd.nflib-min.live+json"
 FOLDER = Path(__file__).parent
 FIGURES = ("planar", "bound", "depth", "mass", "start", "cobweb")
+SHARPNESS = 1.5  # pixels of the picture for one of the page
 DIGITS = 6  # of every number in a description: what a screen can show, and what nbval compares
 
 
@@ -71,17 +71,26 @@ def show(
             raise ValueError(f"{what}: expected a sentence about the figure, got {text!r}")
     description = describe(name, data, **options)
     png = fig if isinstance(fig, bytes) else _png(fig)
+    width = round(int.from_bytes(png[16:20], "big") / SHARPNESS)  # as the PNG's header has it
     bundle = {"image/png": base64.b64encode(png).decode(), MIME: description}
     if "JPY_SESSION_NAME" in os.environ and importlib.util.find_spec("anywidget"):
         bundle |= widget(description)._repr_mimebundle_()[0]  # a person is there to move it
     bundle["text/plain"] = f"<live figure {name}>"
-    display(bundle, raw=True, metadata={"image/png": {"alt": alt, "caption": caption}})
+    display(
+        bundle, raw=True, metadata={"image/png": {"alt": alt, "caption": caption, "width": width}}
+    )
 
 
 def _png(fig: Any) -> bytes:
-    file = io.BytesIO()
-    fig.savefig(file, format="png", dpi=150, facecolor="white")
-    return file.getvalue()
+    """A figure as the house's pictures are, in 256 colours chosen for it; the figure is closed."""
+    import matplotlib.pyplot as plt
+    import PIL.Image
+
+    drawn, png = io.BytesIO(), io.BytesIO()
+    fig.savefig(drawn, format="png", dpi=100 * SHARPNESS, facecolor="white")
+    plt.close(fig)
+    PIL.Image.open(drawn).convert("RGB").quantize(256, kmeans=2).save(png, "png", optimize=True)
+    return png.getvalue()
 
 
 def html(
@@ -104,12 +113,40 @@ def render(description: dict, lang: str = "en") -> str:
     Works from `file://` and under a Content-Security-Policy that allows inline scripts: nothing is
     fetched. Put it into the `<figure>` that holds the picture.
     """
-    config = {**description, "lang": lang}
-    config.setdefault("data", shipped(description["figure"]))
-    text = json.dumps(config, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    key = f"{description['figure']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    program = f'{bundle(description["figure"])}\nmount(render, "{key}", {text});'
-    return f'<div data-live="{key}"></div>\n<script type="module">\n{program}\n</script>'
+    return f"{place(description, lang)}\n{program(description['figure'])}"
+
+
+def post(description: dict, view: Any) -> str:
+    """The renderer of MIME for nbconvert_al_folio: a place, and one program at the post's end.
+
+    `view` tells the language of the post and holds its footer, where all live figures of a post
+    share their program.
+    """
+    before = re.findall(r"^const live_(\w+) ", view.footer.get("live", ""), flags=re.M)
+    view.footer["live"] = program(*dict.fromkeys([*before, description["figure"]]))
+    return place(description, view.lang)
+
+
+def place(description: dict, lang: str) -> str:
+    """Where a live figure will stand, with all that it needs to know as JSON."""
+    text = json.dumps(_config(description, lang), ensure_ascii=False, separators=(",", ":"))
+    text = text.replace("<", "\\u003c")  # nothing in it can end the script
+    name = description["figure"]
+    return f'<div data-live="{name}"><script type="application/json">{text}</script></div>'
+
+
+def program(*names: str) -> str:
+    """One module that fills the places of these figures."""
+    figures = ", ".join(f"{name}: live_{name}" for name in names)
+    return (
+        f'<script type="module">\n{bundle(*names)}\n'
+        f"mount({{{figures}}}, {json.dumps(_style())});\n</script>"
+    )
+
+
+def _style() -> str:
+    text = (FOLDER / "stage.css").read_text(encoding="utf-8")
+    return re.sub(r"/\*.*?\*/|\n\s*", "", text, flags=re.S)
 
 
 def shipped(name: str) -> dict:
@@ -118,18 +155,25 @@ def shipped(name: str) -> dict:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
+def _config(description: dict, lang: str) -> dict:
+    """A description made complete: what the program on the page is given."""
+    name = description["figure"]
+    said = json.loads((FOLDER / "words.json").read_text(encoding="utf-8"))[name]
+    lang = lang if lang in said else "en"
+    return {"data": shipped(name), **description, "lang": lang, "words": said[lang]}
+
+
 @cache
 def bundle(*names: str) -> str:
     """The program of some figures as one text: what they share once, no imports, no comments.
 
-    The last figure's `render` is the one in scope; `mount` puts it on the page.
+    `live_planar` and so on are their render functions; `mount` puts them on the page.
     """
     parts = [_plain(FOLDER / "maths.js"), _plain(FOLDER / "stage.js")]
     for name in names:  # each in a scope of its own, so that their names may be the same
-        parts.append(
-            f"const live_{name} = (() => {{\n{_plain(FOLDER / f'{name}.js')}\nreturn render;\n}})();"
-        )
-    return "\n".join([*parts, f"const render = live_{names[-1]};"])
+        figure = _plain(FOLDER / f"{name}.js")
+        parts.append(f"const live_{name} = (() => {{\n{figure}\nreturn render;\n}})();")
+    return "\n".join(parts)
 
 
 def _plain(file: Path) -> str:
@@ -145,11 +189,10 @@ def widget(description: dict, lang: str = "en") -> Any:
     import anywidget
     import traitlets
 
-    config = {**description, "lang": lang}
-    config.setdefault("data", shipped(description["figure"]))
+    name = description["figure"]
 
     class Live(anywidget.AnyWidget):
-        _esm = f"{bundle(description['figure'])}\nexport default {{render}};"
+        _esm = f"{bundle(name)}\nexport default {{render: live_{name}}};"
         config = traitlets.Dict().tag(sync=True)
 
-    return Live(config=config)
+    return Live(config={**_config(description, lang), "style": _style()})

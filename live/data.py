@@ -132,6 +132,9 @@ FILES = {"depth": depth, "bound": bound, "start": start}
 
 def write(folder: Path = FOLDER / "data", names: list[str] | None = None) -> None:
     """Write each file whole or not at all, with the commit that made it and its licence."""
+    for name in names or FILES:
+        if name not in FILES:
+            raise ValueError(f"live data: expected one of {', '.join(FILES)}, got {name!r}")
     folder.mkdir(exist_ok=True)
     for name in names or FILES:
         about = {

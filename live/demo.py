@@ -5,11 +5,15 @@ from pathlib import Path
 import live
 
 PAGE = """<!DOCTYPE html>
-<html lang="{lang}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="{lang}"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{title}</title>
 <meta http-equiv="Content-Security-Policy" content="{policy}">
-<style>body{{font:17px/1.6 system-ui,sans-serif;max-width:50rem;margin:0 auto;padding:1rem;background:#fff;color:#222}}
-@media(prefers-color-scheme:dark){{body{{background:#1c1c1d;color:#e4e4e6}}}}figure{{margin:1.5rem 0}}img{{max-width:100%}}</style>
+<style>
+body{{font:17px/1.6 system-ui,sans-serif;max-width:50rem;margin:0 auto;padding:1rem}}
+body{{background:#fff;color:#222}} figure{{margin:1.5rem 0}} img{{max-width:100%}}
+@media(prefers-color-scheme:dark){{body{{background:#1c1c1d;color:#e4e4e6}}}}
+</style>
 </head><body><main><h1>{title}</h1>
 {figures}
 </main></body></html>
@@ -19,10 +23,10 @@ POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inli
 TITLES = {"en": "Let the reader move it", "ko": "독자가 직접 움직이는 그림"}
 
 
-def page(lang: str, *names: str, picture: bytes = b"", **options) -> str:
+def page(lang: str, *names: str, **options) -> str:
     """One page with some of the figures."""
     figures = "\n".join(
-        live.html(live.describe(name, **options), picture or PIXEL, lang, alt="A picture.")
+        live.html(live.describe(name, **options), PIXEL, lang, alt="A picture.")
         for name in names or live.FIGURES
     )
     return PAGE.format(lang=lang, title=TITLES[lang], policy=POLICY, figures=figures)

@@ -1,17 +1,18 @@
 """All that the live figures take from nflib_min, in one place."""
 
-from nflib_min import Chain, Flow, Planar, Radial, StandardNormal
-from nflib_min.checks import grid, kl_by_quadrature, total_mass
+import numpy as np
+
+from nflib_min import Flow, Planar, Radial, StandardNormal
+from nflib_min.checks import grid, kl_by_quadrature
 from nflib_min.continuous import ODEFlow
 from nflib_min.diffusions import fokker_planck, fokker_planck_rates
 from nflib_min.objectives import FreeEnergy, kl_to_target
 from nflib_min.planar import planar_layer, planar_root
 from nflib_min.targets import Gaussian, LinearGaussian, table_1
 from nflib_min.training import cosine_decay, fit
-from notebooks.mistakes import FixedPoint, VariationalProgram
+from notebooks.mistakes import FixedPoint
 
 __all__ = [
-    "Chain",
     "FixedPoint",
     "Flow",
     "FreeEnergy",
@@ -20,7 +21,6 @@ __all__ = [
     "Planar",
     "Radial",
     "StandardNormal",
-    "VariationalProgram",
     "clock",
     "cosine_decay",
     "fit",
@@ -32,12 +32,9 @@ __all__ = [
     "planar_layer",
     "planar_root",
     "table_1",
-    "total_mass",
 ]
 
 
 def clock() -> LinearGaussian:
     """The model of notebook 01: the reading x = 2 of z_1 + z_2 with noise of deviation 0.5."""
-    import numpy as np
-
     return LinearGaussian(np.array([[1.0, 1.0]]), noise=0.5, x=np.array([2.0]))

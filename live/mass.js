@@ -1,12 +1,7 @@
 // Whose mass? A map of the line by its control points: a band of the base and its image hold the same mass.
-import {Stage, fix} from './stage.js';
+import {Stage, clamp, fill, fix} from './stage.js';
 
-export const WORDS = {
-  en: {title: 'Whose mass?', how: 'Bend the curve by its dots: where it is flat the mass piles up. Slide the band. Then pull one dot below its left neighbour: heights that come from three places.', plane: 'f(z) over z, with q₀ below and q₁ at the left',
-    dot: i => `height of dot ${i}`, band: 'band around z', area: 'mass of the band', image: 'mass of its image', slope: 'f′(z)', q1: 'q₁ at f(z)', roots: 'preimages', mass: 'total mass', one: 'with one preimage', reset: 'reset'},
-  ko: {title: '누구의 질량일까?', how: '점을 움직여 곡선을 휘어 본다. 곡선이 평평한 곳에 질량이 쌓인다. 띠도 옮겨 본다. 그다음 점 하나를 왼쪽 이웃보다 아래로 내리면, 한 높이가 세 곳에서 온다.', plane: 'z에 대한 f(z). 아래는 q₀, 왼쪽은 q₁',
-    dot: i => `${i}번째 점의 높이`, band: 'z 둘레의 띠', area: '띠의 질량', image: '그 상의 질량', slope: 'f′(z)', q1: 'f(z)에서 q₁', roots: '원상의 수', mass: '전체 질량', one: '원상 하나만 세면', reset: '처음으로'},
-};
+const READ = ['area', 'image', 'slope', 'q1', 'roots', 'mass', 'one'];
 export const KNOTS = [-4, -2, -1, 0, 1, 2, 4];
 const density = x => Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI);
 /** The monotone cubic of Fritsch and Carlson (scipy's PCHIP): it rises wherever its dots rise. */
@@ -53,52 +48,64 @@ export function walk(f, bins, n = 8000) {
   const out = new Float64Array(bins);
   let total = 0, one = 0, top = -Infinity;
   for (let i = 0, [y] = f(KNOTS[0]); i < n; i++) {
-    const z = KNOTS[0] + (i + 0.5) * 8 / n, [next] = f(z + 4 / n), slope = Math.abs(f(z)[1]), low = Math.min(y, next), high = Math.max(y, next);
+    const z = KNOTS[0] + (i + 0.5) * 8 / n, [next] = f(z + 4 / n), slope = Math.abs(f(z)[1]);
+    const low = Math.min(y, next), high = Math.max(y, next);
     const mass = slope > 1e-6 ? density(z) / slope * (high - low) : density(z) * 8 / n;
     total += mass;
     if (high > top) { one += mass; top = high; }
     const a = (low + 4) / 8 * bins, b = (high + 4) / 8 * bins;
-    for (let j = Math.max(0, Math.floor(a)); j < Math.min(bins, b); j++) out[j] += mass * (b > a ? (Math.min(b, j + 1) - Math.max(a, j)) / (b - a) : 1) / (8 / bins);
+    for (let j = Math.max(0, Math.floor(a)); j < Math.min(bins, b); j++) {
+      const part = b > a ? (Math.min(b, j + 1) - Math.max(a, j)) / (b - a) : 1;
+      out[j] += mass * part / (8 / bins);
+    }
     y = next;
   }
   return {total, one, bins: out};
 }
 
 export function render(context) {
-  const s = new Stage(context, WORDS, draw), {say} = s, HALF = 0.3, BINS = 320, TALL = 3.2;
+  const s = new Stage(context, draw), {say} = s, HALF = 0.3, BINS = 320, TALL = 3.2;
   let y, at;
-  const reset = () => { y = s.options.heights ?? [-3.5, -2.3, -1.7, 0.2, 2, 2.5, 3.6]; y = [...y]; at = -1; };
+  const reset = () => { y = s.options.heights ?? [-3.5, -2.4, -1.9, 0.1, 2, 2.5, 3.6]; y = [...y]; at = -0.5; };
   reset();
   s.panes.style.setProperty('--split', 'minmax(0, 560px)'); s.panes.style.justifyContent = 'center';
   const plane = s.panel({head: say.plane});
-  KNOTS.slice(1, -1).forEach((x, i) => plane.handle({name: say.dot(i + 1), axis: 'y', small: true, role: 'ink', get: () => [x, y[i + 1]], set: p => { y[i + 1] = Math.max(-3.6, Math.min(3.6, p[1])); }, text: () => fix(y[i + 1])}));
-  plane.handle({name: say.band, letter: 'z', axis: 'x', role: 'base', get: () => [at, -3.6], set: p => { at = Math.max(-3.2, Math.min(3.2, p[0])); }, text: () => fix(at)});
+  KNOTS.slice(1, -1).forEach((x, i) => plane.handle({name: fill(say.dot, i + 1), axis: 'y', small: true, role: 'ink',
+    get: () => [x, y[i + 1]], set: p => { y[i + 1] = clamp(p[1], -3.6, 3.6); }, text: () => fix(y[i + 1])}));
+  plane.handle({name: say.band, letter: 'z', axis: 'x', role: 'base',
+    get: () => [at, -3.6], set: p => { at = clamp(p[0], -3.2, 3.2); }, text: () => fix(at)});
   s.button(s.row(), say.reset, reset);
-  const write = s.readouts({area: say.area, image: say.image, slope: say.slope, q1: say.q1, roots: say.roots, mass: say.mass, one: say.one});
+  const write = s.readouts(Object.fromEntries(READ.map(key => [key, say[key]])));
 
   function draw() {
-    const {colours} = s, f = curve(KNOTS, y), {total, one, bins} = walk(f, BINS), [height, slope] = f(at), found = preimages(f, height);
+    const {colours} = s, f = curve(KNOTS, y), {total, one, bins} = walk(f, BINS);
+    const [height, slope] = f(at), found = preimages(f, height);
     const strip = (a, b, n = 24) => Array.from({length: n + 1}, (_, i) => a + (b - a) * i / n);
-    const tall = v => Math.min(TALL * v, 3.4), floor = x => -4 + TALL * density(x), q1 = j => -4 + tall(bins[Math.max(0, Math.min(BINS - 1, j))]);
-    plane.segments([...Array(7).keys()].flatMap(i => [[[i - 3, -4], [i - 3, 4]], [[-4, i - 3], [4, i - 3]]]), colours.line, {width: 1});
+    const floor = x => -4 + TALL * density(x), q1 = j => -4 + Math.min(TALL * bins[clamp(j, 0, BINS - 1)], 3.4);
+    const grid = [-3, -2, -1, 0, 1, 2, 3].flatMap(v => [[[v, -4], [v, 4]], [[-4, v], [4, v]]]);
+    plane.segments(grid, colours.line, {width: 1});
     // the base, seen from below, and its image, seen from the left
-    plane.path([[-4, -4], ...strip(-4, 4, 160).map(x => [x, floor(x)]), [4, -4]], colours.base, {fill: true, alpha: 0.22}); plane.path(strip(-4, 4, 160).map(x => [x, floor(x)]), colours.base);
+    plane.path([[-4, -4], ...strip(-4, 4, 160).map(x => [x, floor(x)]), [4, -4]], colours.base, {fill: true, alpha: 0.22});
+    plane.path(strip(-4, 4, 160).map(x => [x, floor(x)]), colours.base);
     const side = Array.from(bins, (_, j) => [q1(j), -4 + (j + 0.5) * 8 / BINS]);
     plane.path([[-4, -4], ...side, [-4, 4]], colours.flow, {fill: true, alpha: 0.22}); plane.path(side, colours.flow);
     // the band and what becomes of it; other places with the same height in red
     for (const z of found) {
       const mine = Math.abs(z - at) < 1e-6, colour = mine ? colours.base : colours.fold;
       plane.segments([[[z, mine ? -4 : floor(z)], [z, height]]], colour, {width: 1.5, dash: [5, 4]});
-      plane.dot([z, height], colour, 5);
     }
-    const xs = strip(at - HALF, at + HALF), heights = xs.map(x => f(x)[0]), low = Math.min(...heights), high = Math.max(...heights);
+    const xs = strip(at - HALF, at + HALF), heights = xs.map(x => f(x)[0]);
+    const low = Math.min(...heights), high = Math.max(...heights), curved = xs.map((x, i) => [x, heights[i]]);
+    const pale = {fill: true, alpha: 0.13};
     plane.path([[at - HALF, -4], ...xs.map(x => [x, floor(x)]), [at + HALF, -4]], colours.base, {fill: true, alpha: 0.75});
-    plane.path([...xs.map((x, i) => [x, heights[i]]), [-4, heights.at(-1)], [-4, heights[0]]], colours.jac, {fill: true, alpha: 0.13});
-    plane.path([[at - HALF, floor(at - HALF)], ...xs.map((x, i) => [x, heights[i]]), [at + HALF, floor(at + HALF)]], colours.jac, {fill: true, alpha: 0.13});
+    plane.path([...curved, [-4, heights.at(-1)], [-4, heights[0]]], colours.jac, pale);
+    plane.path([[at - HALF, floor(at - HALF)], ...curved, [at + HALF, floor(at + HALF)]], colours.jac, pale);
     const rows = strip(low, high).map(v => [q1(Math.floor((v + 4) / 8 * BINS)), v]);
     plane.path([[-4, low], ...rows, [-4, high]], colours.flow, {fill: true, alpha: 0.75});
     plane.segments([[[-4, height], [Math.max(at, ...found), height]]], colours.flow, {width: 1.5, dash: [5, 4]});
-    plane.path(strip(-4, 4, 240).map(x => [x, f(x)[0]]), colours.paper, {width: 5}); plane.path(strip(-4, 4, 240).map(x => [x, f(x)[0]]), colours.ink, {width: 2.4});
+    plane.path(strip(-4, 4, 240).map(x => [x, f(x)[0]]), colours.paper, {width: 5});
+    plane.path(strip(-4, 4, 240).map(x => [x, f(x)[0]]), colours.ink, {width: 2.4});
+    for (const z of found) plane.dot([z, height], Math.abs(z - at) < 1e-6 ? colours.base : colours.fold, 5);
     plane.text('q₀', 3.4, -3.7, {colour: colours.base}); plane.text('q₁', -3.6, 3.5, {colour: colours.flow});
     // the band's mass in the base, and by q_0 / |f'| over its image
     let area = 0, image = 0;
@@ -107,9 +114,12 @@ export function render(context) {
       area += density(mid) * HALF / 100; image += d > 1e-6 ? density(mid) / d * step : density(mid) * HALF / 100;
     });
     const level = found.reduce((sum, z) => sum + density(z) / Math.abs(f(z)[1]), 0);
-    write('area', fix(area, 3)); write('image', fix(image, 3)); write('slope', fix(slope), slope < 0); write('q1', level > 99 ? '∞' : fix(level));
-    write('roots', String(found.length), found.length > 1); write('mass', fix(total)); write('one', fix(one), one < 0.995);
-    const words = `${say.area} ${fix(area, 3)}, ${say.image} ${fix(image, 3)}, ${say.roots} ${found.length}, ${say.mass} ${fix(total)}, ${say.one} ${fix(one)}`;
+    write('area', fix(area, 3)); write('image', fix(image, 3)); write('slope', fix(slope), slope < 0);
+    write('q1', level > 99 ? '∞' : fix(level));
+    write('roots', String(found.length), found.length > 1); write('mass', fix(total));
+    write('one', fix(one), one < 0.995);
+    const told = {area: fix(area, 3), image: fix(image, 3), roots: found.length, mass: fix(total), one: fix(one)};
+    const words = Object.entries(told).map(([key, value]) => `${say[key]} ${value}`).join(', ');
     plane.label(`${say.plane}. ${words}`); s.speak(words);
   }
   return s.start();

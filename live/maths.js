@@ -63,7 +63,9 @@ export const affine = ({mean, log_scale}) => {
 };
 /** dz/dt = sum_m u_m tanh(w_m.z + b_m + a_m t) from t = start to end in n steps of RK4, with its trace. */
 export function ode(params, start, end, n = 1) {
-  const [u1, u2, w1, w2, b, a] = [0, 1, 2, 3].map(i => Float64Array.from(i < 2 ? params.u : params.w, v => v[i % 2])).concat([params.b, params.a].map(v => Float64Array.from(v)));
+  const column = (rows, i) => Float64Array.from(rows, v => v[i]);
+  const [u1, u2, w1, w2] = [params.u, params.w].flatMap(rows => [column(rows, 0), column(rows, 1)]);
+  const [b, a] = [params.b, params.a].map(v => Float64Array.from(v));
   const c = u1.map((v, i) => v * w1[i] + u2[i] * w2[i]);
   const rate = (x, y, t, k) => {
     k[0] = k[1] = k[2] = 0;
@@ -124,9 +126,10 @@ function ridgeZ(widths) { return Math.log(widths * Math.sqrt(2 * Math.PI) * (8 +
 /** f at the midpoints of n x n cells of a square window; the first coordinate runs fastest. */
 export function tabulate(f, reach, n) {
   const out = new Float64Array(n * n), h = 2 * reach / n;
-  for (let j = 0, i = 0; j < n; j++) for (let k = 0; k < n; k++, i++) out[i] = f(-reach + h * (k + 0.5), -reach + h * (j + 0.5));
-  return out;
+  return out.map((_, i) => f(-reach + h * (i % n + 0.5), -reach + h * ((i / n | 0) + 0.5)));
 }
+/** The same values with row 0 on top, as pictures have them. */
+export const flip = (values, n) => values.map((_, i) => values[(n - 1 - (i / n | 0)) * n + i % n]);
 
 /** A stream of pairs of normal draws by mulberry32 and Box-Muller: the same at every visit. */
 export function stream(seed) {
@@ -135,7 +138,10 @@ export function stream(seed) {
     t = Math.imul(t ^ t >>> 15, t | 1); t ^= t + Math.imul(t ^ t >>> 7, t | 61);
     return ((t ^ t >>> 14) >>> 0) / 4294967296;
   };
-  return () => { const r = Math.sqrt(-2 * Math.log(1 - uniform())), a = 2 * Math.PI * uniform(); return [r * Math.cos(a), r * Math.sin(a)]; };
+  return () => {
+    const r = Math.sqrt(-2 * Math.log(1 - uniform())), a = 2 * Math.PI * uniform();
+    return [r * Math.cos(a), r * Math.sin(a)];
+  };
 }
 export const normals = (n, seed = 1) => Array.from({length: n}, stream(seed));
 
@@ -166,7 +172,8 @@ export class Mesh {
    *  The density is q_0 / |det|; a triangle on which det varies much is cut in four, `depth` times.
    *  One that is uneven even then, or lies across the fold, counts as much as it did in the base. */
   masses(layers, depth = 0) {
-    const {X, Y, Q, D, h} = this, corner = i => { const [x, y] = this.corner(i); return {x, y, X: X[i], Y: Y[i], Q: Q[i], D: D[i]}; };
+    const {X, Y, Q, D, h} = this;
+    const corner = i => { const [x, y] = this.corner(i); return {x, y, X: X[i], Y: Y[i], Q: Q[i], D: D[i]}; };
     let total = 0, turned = 0, least = Infinity;
     const middle = (a, b) => {
       const x = (a.x + b.x) / 2, y = (a.y + b.y) / 2, [X, Y, log, sign] = forward(layers, x, y);
@@ -211,7 +218,8 @@ export class Mesh {
         };
         edge(ax, ay, bx, by); edge(bx, by, cx, cy); edge(cx, cy, ax, ay);
         for (let x = Math.max(0, Math.ceil(lo)), end = Math.min(n, Math.ceil(hi)); x < end; x++) {
-          const s = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) / area, t = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) / area;
+          const s = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) / area;
+          const t = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) / area;
           const d = A + s * (B - A) + t * (C - A);
           out[y * n + x] += d;
           if (minus) fold[y * n + x] += d;

@@ -1,34 +1,4 @@
 // What the live figures share on the page: a box of its own style, panels, handles, controls, motion.
-const CSS = `
-:host{display:block;margin:1rem 0}*{box-sizing:border-box}[hidden]{display:none!important}
-.box{--base:#0072B2;--flow:#009E73;--target:#D55E00;--jac:#A8507F;--fold:#C8102E;--ink:#222222;--soft:#5f6368;
- --paper:#ffffff;--line:#d9dce0;--wash:#f4f6f8;color:var(--ink);background:var(--paper);font:15px/1.45 system-ui,"Noto Sans","Noto Sans CJK KR",sans-serif;
- border:1px solid var(--line);border-radius:12px;padding:14px 16px;container-type:inline-size;text-align:left;word-break:keep-all}
-.box[data-dark]{--base:#56B4E9;--flow:#2BC79A;--target:#F28C4A;--jac:#E29CC4;--fold:#FF6B7A;--ink:#e8e8ea;
- --soft:#b0b3b8;--paper:#1c1c1d;--line:#3b3d41;--wash:#27282a;color-scheme:dark}
-.how{margin:0 0 10px;max-width:62em}.how b{margin-right:.5em}
-.panes{display:grid;grid-template-columns:var(--split,1fr 1fr);gap:14px}.pane{min-width:0;display:flex;flex-direction:column;gap:2px}
-@container (max-width:560px){.pair{display:grid;grid-template-columns:1fr 1fr;gap:14px}.pair .panel{aspect-ratio:.95!important}}.head{font-size:.9em;color:var(--soft);min-height:1.45em}.panel{position:relative;width:100%;border-radius:6px;touch-action:pan-y pinch-zoom}
-@container (max-width:560px){.panes{grid-template-columns:1fr}.panel.square{width:min(100%,46vh);margin:0 auto}.panel:not(.square){aspect-ratio:1.6!important}.pane>.head{text-align:center}}
-canvas{position:absolute;inset:0;width:100%;height:100%;border-radius:6px}
-.handle{position:absolute;width:44px;height:44px;margin:-22px 0 0 -22px;border-radius:50%;cursor:grab;touch-action:none;
- display:grid;place-items:center;font:italic 600 13px/1 Georgia,serif;color:#fff;outline:0;user-select:none;-webkit-user-select:none;isolation:isolate}
-.handle::before{content:"";position:absolute;width:24px;height:24px;border-radius:50%;background:var(--c);border:2px solid var(--paper);box-shadow:0 1px 4px #0007;z-index:-1}
-.handle.small::before{width:16px;height:16px}.handle:active{cursor:grabbing}[data-dark] .handle{color:#111}
-.handle:focus-visible::before,.handle.on::before{outline:3px solid var(--c);outline-offset:2px}.handle.chosen::before{border-color:var(--ink)}
-.row{display:flex;flex-wrap:wrap;gap:8px 20px;align-items:center;margin-top:12px}
-label,fieldset{display:flex;gap:8px;align-items:center;min-height:32px;margin:0;padding:0;border:0}input[type=range]{width:130px}
-input{accent-color:var(--base);margin:0}input[type=checkbox]{width:18px;height:18px}output{min-width:2.2em;font-variant-numeric:tabular-nums}
-.grow{flex:1 1 220px}.grow input{flex:1;width:100%}legend{float:left;padding:0;margin-right:8px;color:var(--soft)}
-button{font:inherit;color:inherit;background:var(--wash);border:1px solid var(--soft);border-radius:8px;padding:4px 14px;min-height:34px;cursor:pointer}
-button:hover{border-color:var(--ink)}fieldset{gap:0}fieldset label{gap:0;position:relative}fieldset label span{padding:5px 12px;border:1px solid var(--soft);margin-left:-1px;line-height:1.4}
-fieldset label:first-of-type span{border-radius:8px 0 0 8px}fieldset label:last-of-type span{border-radius:0 8px 8px 0}fieldset input{position:absolute;opacity:0;inset:0;width:100%;height:100%;cursor:pointer}
-fieldset input:checked+span{background:var(--ink);color:var(--paper);border-color:var(--ink)}
-button:focus-visible,input:focus-visible,fieldset input:focus-visible+span{outline:3px solid var(--base);outline-offset:2px}
-dl{display:flex;flex-wrap:wrap;gap:4px 24px;margin:12px 0 0}dl div{display:flex;gap:6px;align-items:baseline}dt{color:var(--soft)}
-dd{margin:0;font-variant-numeric:tabular-nums;font-weight:600;min-width:2.6em}dd.alarm{color:var(--fold)}
-.hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}@media print{:host{display:none}}`;
-
 export function el(parent, tag, attributes = {}, text = '') {
   const node = document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
@@ -36,18 +6,23 @@ export function el(parent, tag, attributes = {}, text = '') {
   return parent.appendChild(node);
 }
 export const fix = (v, digits = 2) => v.toFixed(digits).replace(/^-(0\.?0*)$/, '$1').replace('-', '−');
+/** A sentence with a value in the place of {}. */
+export const fill = (text, value) => text.replace('{}', value);
+/** Points around a circle, or around what f makes of it. */
+export const circle = f => Array.from({length: 73}, (_, i) => f(Math.cos(i * Math.PI / 36), Math.sin(i * Math.PI / 36)));
+export const clamp = (v, low, high) => Math.max(low, Math.min(high, v));
 const bytes = hex => [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16));
 const ROLES = ['base', 'flow', 'target', 'jac', 'fold', 'ink', 'soft', 'paper', 'line', 'wash'];
 
 /** One live figure: s.say its words, s.ask() for a new drawing, s.end() to take it away. */
 export class Stage {
-  constructor({model, el: host}, words, draw) {
-    const config = model?.get?.('config') ?? {}, lang = (config.lang ?? document.documentElement.lang ?? '').slice(0, 2);
-    this.say = words[lang] ?? words.en; this.options = config.options ?? {}; this.data = config.data ?? {};
+  constructor({model, el: host}, draw) {
+    const {words, style, lang, options = {}, data = {}} = model.get('config');
+    Object.assign(this, {say: words, options, data});
     // a shadow keeps the styles of page, theme and Jupyter out; Jupyter's shortcuts stay off
-    this.shell = el(host, 'div', {class: 'live', 'data-lm-suppress-shortcuts': 'true', lang: words[lang] ? lang : 'en'});
+    this.shell = el(host, 'div', {class: 'nflib-live', 'data-lm-suppress-shortcuts': 'true', lang});
     const root = this.shell.attachShadow({mode: 'open'});
-    el(root, 'style', {}, CSS);
+    el(root, 'style', {}, style);
     this.box = el(root, 'div', {class: 'box', role: 'group', 'aria-label': this.say.title});
     this.how = el(this.box, 'p', {class: 'how'});
     el(this.how, 'b', {}, this.say.title); this.how.append(this.say.how);
@@ -58,9 +33,11 @@ export class Stage {
   }
   start() {  // what the page does to a figure: resize, change its theme; then the first drawing
     this.speech = el(this.box, 'p', {class: 'hidden', 'aria-live': 'polite'});
-    const ask = () => { this.colours = null; this.ask(); }, size = new ResizeObserver(ask), theme = new MutationObserver(ask);
+    const ask = () => { this.colours = null; this.ask(); };
+    const size = new ResizeObserver(ask), theme = new MutationObserver(ask);
     size.observe(this.box);
-    for (const node of [document.documentElement, document.body]) theme.observe(node, {attributes: true, attributeFilter: ['data-theme', 'data-jp-theme-light']});
+    const themes = {attributes: true, attributeFilter: ['data-theme', 'data-jp-theme-light']};
+    for (const node of [document.documentElement, document.body]) theme.observe(node, themes);
     const scheme = matchMedia('(prefers-color-scheme: dark)');
     scheme.addEventListener('change', ask);
     this.off.push(() => size.disconnect(), () => theme.disconnect(), () => scheme.removeEventListener('change', ask));
@@ -68,7 +45,8 @@ export class Stage {
     return () => this.end();
   }
   end() {
-    this.off.forEach(f => f()); cancelAnimationFrame(this.asked); clearTimeout(this.resting); clearTimeout(this.speaking);
+    this.off.forEach(f => f()); cancelAnimationFrame(this.asked); clearTimeout(this.resting);
+    clearTimeout(this.speaking);
     this.playing = null; this.shell.remove();
   }
   ask() { this.asked ||= requestAnimationFrame(() => this.paint()); }
@@ -109,7 +87,8 @@ export class Stage {
   }
   row() { return el(this.box, 'div', {class: 'row'}); }
   range(row, {name, min, max, step = 1, get, set, show = String, grow = false}) {
-    const label = el(row, 'label', grow ? {class: 'grow'} : {}, name), input = el(label, 'input', {type: 'range', min, max, step});
+    const label = el(row, 'label', grow ? {class: 'grow'} : {}, name);
+    const input = el(label, 'input', {type: 'range', min, max, step});
     const out = el(label, 'output', {'aria-hidden': true});
     input.oninput = () => { set(+input.value); this.moved(); };
     this.syncs.push(() => { input.value = get(); input.setAttribute('aria-valuetext', out.textContent = show(get())); });
@@ -151,7 +130,9 @@ export class Stage {
       else if ((this.playing = this.playing ? null : loop)) loop();
       this.ask();
     };
-    this.syncs.push(() => { node.textContent = this.still.matches ? this.say.step : this.playing ? this.say.pause : this.say.play; });
+    this.syncs.push(() => {
+      node.textContent = this.still.matches ? this.say.step : this.playing ? this.say.pause : this.say.play;
+    });
   }
   readouts(names) {
     const list = el(this.box, 'dl'), nodes = {};
@@ -209,7 +190,8 @@ export class Panel {
   }
   path(points, colour, {width = 1.5, alpha = 1, dash = [], fill = false, close = false} = {}) {
     const c = this.ctx;
-    c.globalAlpha = alpha; c.strokeStyle = c.fillStyle = colour; c.lineWidth = width; c.lineJoin = 'round'; c.setLineDash(dash); c.beginPath();
+    c.globalAlpha = alpha; c.strokeStyle = c.fillStyle = colour; c.lineWidth = width; c.lineJoin = 'round';
+    c.setLineDash(dash); c.beginPath();
     points.forEach(([x, y], i) => c[i ? 'lineTo' : 'moveTo'](this.px(x), this.py(y)));
     if (close || fill) c.closePath();
     if (fill) c.fill(); else c.stroke();
@@ -223,12 +205,17 @@ export class Panel {
   arrow([x, y], [dx, dy], colour) {
     const tip = [x + dx, y + dy], a = Math.atan2(dy, dx), s = (this.x[1] - this.x[0]) * 0.03;
     for (const [c, width] of [[this.stage.colours.paper, 5.5], [colour, 2.5]]) this.path([[x, y], tip], c, {width});
-    this.path([-0.45, 0, 0.45].map(t => t ? [tip[0] - s * Math.cos(a + t), tip[1] - s * Math.sin(a + t)] : tip), colour, {width: 2.5});
+    const barb = t => [tip[0] - s * Math.cos(a + t), tip[1] - s * Math.sin(a + t)];
+    this.path([barb(-0.45), tip, barb(0.45)], colour, {width: 2.5});
   }
   text(text, x, y, {colour = this.stage.colours.ink, align = 'left', dx = 0, dy = 0} = {}) {  // legible on any ground
     const c = this.ctx, at = [this.px(x) + dx, this.py(y) + dy];
-    c.textAlign = align; c.lineWidth = 3.5; c.lineJoin = 'round'; c.strokeStyle = this.stage.colours.paper; c.fillStyle = colour;
+    c.textAlign = align; c.lineWidth = 3.5; c.lineJoin = 'round'; c.strokeStyle = this.stage.colours.paper;
+    c.fillStyle = colour;
     c.strokeText(text, ...at); c.fillText(text, ...at);
+  }
+  block(x0, x1, y0, y1, colour, style = {}) {
+    this.path([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], colour, {fill: true, close: true, ...style});
   }
   /** Pairs of points as one stroke. */
   segments(pairs, colour, {width = 1.5, alpha = 1, dash = []} = {}) {
@@ -237,38 +224,45 @@ export class Panel {
     for (const [a, b] of pairs) { c.moveTo(this.px(a[0]), this.py(a[1])); c.lineTo(this.px(b[0]), this.py(b[1])); }
     c.stroke(); c.globalAlpha = 1; c.setLineDash([]);
   }
-  /** Where values at n x n midpoints, from below, cross the levels: marching squares. */
+  /** Where values at n x n midpoints, from below, cross the levels: marching squares, once for the values. */
   contours(values, n, levels, colour, style) {
-    const at = (i, j) => [this.x[0] + (i + 0.5) / n * (this.x[1] - this.x[0]), this.y[0] + (j + 0.5) / n * (this.y[1] - this.y[0])], pairs = [];
-    for (const level of levels) for (let j = 0; j + 1 < n; j++) for (let i = 0; i + 1 < n; i++) {
+    if (this.traced?.values !== values) this.traced = {values, pairs: levels.flatMap(level => this.trace(values, n, level))};
+    this.segments(this.traced.pairs, colour, style);
+  }
+  trace(values, n, level) {
+    const on = ([low, high], i) => low + (i + 0.5) / n * (high - low), pairs = [];
+    for (let j = 0; j + 1 < n; j++) for (let i = 0; i + 1 < n; i++) {
       const p = [[i, j], [i + 1, j], [i + 1, j + 1], [i, j + 1]], v = p.map(([a, b]) => values[b * n + a] - level), cut = [];
       for (let e = 0, f = 1; e < 4; f = (++e + 1) % 4) {
         const t = v[e] / (v[e] - v[f]);
-        if ((v[e] < 0) !== (v[f] < 0)) cut.push(at(p[e][0] + t * (p[f][0] - p[e][0]), p[e][1] + t * (p[f][1] - p[e][1])));
+        if ((v[e] < 0) !== (v[f] < 0)) cut.push([0, 1].map(c => on(c ? this.y : this.x, p[e][c] + t * (p[f][c] - p[e][c]))));
       }
       for (let k = 0; k + 1 < cut.length; k += 2) pairs.push([cut[k], cut[k + 1]]);
     }
-    this.segments(pairs, colour, style);
+    return pairs;
   }
   /** A point that mouse, finger, pen and arrow keys move; axis 'x' or 'y' holds it on a line. */
   handle({name, letter = '', role, get, set, text, axis = '', small = false, shown = () => true}) {
-    const node = el(this.box, 'div', {class: small ? 'handle small' : 'handle', role: 'slider', tabindex: 0, 'aria-label': name}, letter);
+    const kind = small ? 'handle small' : 'handle';
+    const node = el(this.box, 'div', {class: kind, role: 'slider', tabindex: 0, 'aria-label': name}, letter);
     const [x0, x1] = this.x, [y0, y1] = this.y, [low, high] = axis === 'y' ? this.y : this.x;
     node.setAttribute('aria-valuemin', low); node.setAttribute('aria-valuemax', high);
     if (axis) node.setAttribute('aria-orientation', axis === 'y' ? 'vertical' : 'horizontal');
     node.style.setProperty('--c', `var(--${role})`);
-    const clip = (v, a, b) => Math.max(a + (b - a) * 0.02, Math.min(b - (b - a) * 0.02, v));
+    const clip = (v, a, b) => clamp(v, a + (b - a) * 0.02, b - (b - a) * 0.02);
     node.go = p => { set([clip(p[0], x0, x1), clip(p[1], y0, y1)]); this.stage.moved(); };
     let grip = null;
     node.onfocus = () => { this.handles.forEach(h => h.classList.toggle('chosen', h === node)); };
     node.onpointerdown = e => {
       if (e.button) return;
-      e.preventDefault(); node.setPointerCapture(e.pointerId); node.focus({preventScroll: true}); node.classList.add('on');
+      e.preventDefault(); node.setPointerCapture(e.pointerId); node.focus({preventScroll: true});
+      node.classList.add('on');
       const p = this.at(e), q = get();
       grip = [q[0] - p[0], q[1] - p[1]];
     };
     node.onpointermove = e => { if (grip) { const p = this.at(e); node.go([p[0] + grip[0], p[1] + grip[1]]); } };
-    node.onpointerup = node.onpointercancel = node.onlostpointercapture = () => { grip = null; node.classList.remove('on'); };
+    const drop = () => { grip = null; node.classList.remove('on'); };
+    node.onpointerup = node.onpointercancel = node.onlostpointercapture = drop;
     node.onkeydown = e => {
       const d = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1]}[e.key];
       if (!d || e.ctrlKey || e.metaKey || e.altKey) return;
@@ -279,7 +273,8 @@ export class Panel {
     node.place = () => {
       const [x, y] = get();
       node.hidden = !shown(); node.style.left = this.px(x) + 'px'; node.style.top = this.py(y) + 'px';
-      node.setAttribute('aria-valuenow', (axis === 'y' ? y : x).toFixed(2)); node.setAttribute('aria-valuetext', text ? text() : `${x.toFixed(2)}, ${y.toFixed(2)}`);
+      node.setAttribute('aria-valuenow', (axis === 'y' ? y : x).toFixed(2));
+      node.setAttribute('aria-valuetext', text ? text() : `${x.toFixed(2)}, ${y.toFixed(2)}`);
     };
     this.handles.push(node);
     return node;
@@ -288,13 +283,23 @@ export class Panel {
   label(text) { this.canvas.setAttribute('aria-label', text); }
 }
 
-/** Put a live figure where the page holds a place for it, and hide the picture that stood in. */
-export function mount(render, id, config) {
-  for (const place of document.querySelectorAll(`[data-live="${id}"]:not([data-on])`)) {
+/** Fill the places that the page holds for these figures, and hide the pictures that stood in. */
+export function mount(figures, style) {
+  for (const place of document.querySelectorAll('[data-live]:not([data-on])')) {
+    const render = figures[place.dataset.live];
+    if (!render) continue;
     place.dataset.on = '';
-    render({model: {get: () => config}, el: place});
+    try {
+      const config = {style, ...JSON.parse(place.textContent)};
+      render({model: {get: () => config}, el: place});
+    } catch (error) {  // a browser that cannot: the picture stays
+      place.replaceChildren(); console.error(error);
+      continue;
+    }
     const print = matchMedia('print'), pictures = place.closest('figure')?.querySelectorAll('img, picture') ?? [];
-    const show = () => pictures.forEach(picture => { picture.hidden = !print.matches; if (!print.matches) picture.style.display = 'none'; else picture.style.removeProperty('display'); });
+    const show = () => pictures.forEach(({style}) => {
+      if (print.matches) style.removeProperty('display'); else style.display = 'none';
+    });
     print.addEventListener('change', show); show();
   }
 }

@@ -47,10 +47,10 @@ def all_finite(x: Array) -> bool:
     """True if no entry is NaN or inf.
 
     One product tells: the sum of squares is finite only if every entry is. Where it is not, large
-    numbers may have overflowed it, and every entry is looked at.
+    numbers may have overflowed it, without a warning in vdot, and every entry is looked at.
     """
     flat = np.asarray(x).ravel("K")
-    return math.isfinite(flat.dot(flat)) or bool(np.isfinite(x).all())
+    return math.isfinite(np.vdot(flat, flat)) or bool(np.isfinite(x).all())
 
 
 def check_finite(x: Array, name: str) -> None:

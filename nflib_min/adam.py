@@ -103,14 +103,13 @@ class Adam:
             flat -= work
         if t % FLUSH == 0:
             self.flush()
-        self.losses.append(value)
-        self.norms.append(norm)
-        self.step = t
-        self.whole = True
         if self.mean is not None and self.average is not None and t % STRIDE == 0:
             away = np.subtract(self.flat, self.mean, out=g)
             away *= min(1, STRIDE / (self.average * t))
             self.mean += away
+        self.losses.append(value)
+        self.norms.append(norm)
+        self.step, self.whole = t, True
 
     def flush(self) -> None:
         """Set first moments to 0 before they become subnormal, which processors compute slowly.

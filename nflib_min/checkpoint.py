@@ -1,9 +1,9 @@
 """Training states in one file: written atomically, and refused if damaged."""
 
+import glob
 import hashlib
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +12,40 @@ import numpy as np
 from nflib_min._arrays import Array
 
 FORMAT = "nflib_min checkpoint 3"
-ORPHANED = 3600.0  # seconds after which a half-written file is that of a process that was killed
+
+
+def prepare(path: str | Path) -> None:
+    """Make the folder of `path` and remove what processes that were killed left half-written."""
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for orphan in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        orphan.unlink(missing_ok=True)
 
 
 def save(path: str | Path, header: dict, arrays: dict[str, Array]) -> None:
     """Write a JSON-like header and arrays to a file beside `path`, then rename it over `path`.
 
-    The file gets the permissions that the umask gives, a symbolic link stays one, and half-written
-    files that a killed process left behind are removed.
+    A new file gets the permissions that the umask gives, an old one keeps its own, and a symbolic
+    link stays one.
     """
     path = Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for orphan in path.parent.glob(f"{path.name}.*.part"):
-        if time.time() - orphan.stat().st_mtime > ORPHANED:
-            orphan.unlink(missing_ok=True)
     header = header | {"format": FORMAT, "digest": digest(arrays)}
+    text = np.array(json.dumps(header, default=encode))
+    try:
+        _replace(path, header=text, **arrays)
+    except FileNotFoundError:  # another process that was starting took our file for an orphan
+        _replace(path, header=text, **arrays)
+
+
+def _replace(path: Path, **arrays: Any) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(temporary, "wb") as file:
-            np.savez(file, header=np.array(json.dumps(header, default=encode)), **arrays)
+            np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            temporary.chmod(path.stat().st_mode & 0o777)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)

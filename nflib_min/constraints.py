@@ -7,16 +7,48 @@ $\ln p(z) = \ln p(x(z)) + \ln|\det \partial x / \partial z|$; `unconstrained` wr
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import autograd.numpy as anp
 import numpy as np
 
 from nflib_min._arrays import Array, check_dim, untraced
+from nflib_min._trees import tree_leaves
 from nflib_min.bijections import Bijection
 from nflib_min.radial import softplus
 
 
-class Positive(Bijection):
+class Constraint(Bijection):
+    r"""What the maps below share: no parameters, and an image that not every x is in.
+
+    The inverse takes x on the border, where z is infinite, and refuses x beyond it with a
+    ValueError.
+    """
+
+    image: str  # in words, for messages
+
+    def __init__(self, dim: int) -> None:
+        self.dim = check_dim(dim)
+
+    def contains(self, x: Array) -> Array:
+        """Which rows of x are in the image or on its border: (n, d) -> (n,) of booleans."""
+        raise NotImplementedError
+
+    def inverse_and_log_det(self, params: dict, zK: Array) -> tuple[Array, Array]:
+        self._check(params, zK, "zK")
+        x = untraced(zK)
+        outside = ~self.contains(x)
+        if outside.any():
+            i = int(np.argmax(outside))
+            raise ValueError(f"zK of {self}: expected {self.image}, got {x[i]} in row {i}")
+        with np.errstate(divide="ignore"):  # z = log 0 on the border
+            return self.inverse_formula(params, zK)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.dim})"
+
+
+class Positive(Constraint):
     r"""$x = e^z > 0$ in each coordinate, $\ln|\det| = \sum_i z_i$: rates, scales, counts' means.
 
     >>> Positive(1).forward({}, np.array([[0.0], [1.0]])).round(3)
@@ -26,8 +58,10 @@ class Positive(Bijection):
     Source: Rezende & Mohamed (2015), eq. (5), for the map of Stan's positive parameters.
     """
 
-    def __init__(self, dim: int) -> None:
-        self.dim = check_dim(dim)
+    image = "positive numbers"
+
+    def contains(self, x: Array) -> Array:
+        return np.all(x >= 0, axis=1)
 
     def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
         return anp.exp(z0), anp.sum(z0, axis=1)
@@ -36,11 +70,8 @@ class Positive(Bijection):
         z = anp.log(zK)
         return z, -anp.sum(z, axis=1)
 
-    def __repr__(self) -> str:
-        return f"Positive({self.dim})"
 
-
-class Interval(Bijection):
+class Interval(Constraint):
     r"""$x = a + (b - a)\, \sigma(z)$ in each coordinate: probabilities, correlations.
 
     $\ln|\det| = \sum_i [\ln(b - a) - \ln(1 + e^{-z_i}) - \ln(1 + e^{z_i})]$.
@@ -56,9 +87,14 @@ class Interval(Bijection):
     """
 
     def __init__(self, dim: int, low: float = 0.0, high: float = 1.0) -> None:
-        if not low < high:
-            raise ValueError(f"expected low < high, got low = {low} and high = {high}")
-        self.dim, self.low, self.high = check_dim(dim), float(low), float(high)
+        if not -np.inf < low < high < np.inf:
+            raise ValueError(f"expected finite low < high, got low = {low} and high = {high}")
+        super().__init__(dim)
+        self.low, self.high = float(low), float(high)
+        self.image = f"numbers from {self.low} to {self.high}"
+
+    def contains(self, x: Array) -> Array:
+        return np.all((x >= self.low) & (x <= self.high), axis=1)
 
     def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
         width, below, above = self.high - self.low, softplus(-z0), softplus(z0)
@@ -66,14 +102,14 @@ class Interval(Bijection):
         return self.low + width * anp.exp(-below), log_det
 
     def inverse_formula(self, params: dict, zK: Array) -> tuple[Array, Array]:
-        z = anp.log(zK - self.low) - anp.log(self.high - zK)
-        return z, -self.forward_formula(params, z)[1]
+        below, above = anp.log(zK - self.low), anp.log(self.high - zK)
+        return below - above, anp.sum(np.log(self.high - self.low) - below - above, axis=1)
 
     def __repr__(self) -> str:
         return f"Interval({self.dim}, low={self.low}, high={self.high})"
 
 
-class Simplex(Bijection):
+class Simplex(Constraint):
     r"""The first d of d + 1 probabilities that sum to 1, by breaking a stick d times.
 
     With $v_i = \sigma(z_i - \ln(d + 1 - i))$ and the rest of the stick
@@ -86,29 +122,31 @@ class Simplex(Bijection):
     Source: as `Positive`; the shift is Stan's.
     """
 
-    def __init__(self, dim: int) -> None:
-        self.dim = check_dim(dim)
+    image = "probabilities that sum to at most 1"
+
+    def contains(self, x: Array) -> Array:
+        return np.all(x >= 0, axis=1) & (x.sum(axis=1) <= 1 + 4 * self.dim * np.finfo(x.dtype).eps)
 
     def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
         v = z0 - self._shift(z0)
         log_v, log_1_minus_v = -softplus(-v), -softplus(v)
         log_r = anp.cumsum(log_1_minus_v, axis=1)
-        before = log_r - log_1_minus_v  # ln r_{i-1}
+        before = anp.concatenate([0 * log_r[:, :1], log_r[:, :-1]], axis=1)  # ln r_{i-1}
         return anp.exp(log_v + before), anp.sum(log_v + log_r, axis=1)
 
     def inverse_formula(self, params: dict, zK: Array) -> tuple[Array, Array]:
-        left = 1 - anp.cumsum(zK, axis=1)  # r_i
-        z = anp.log(zK) - anp.log(left) + self._shift(zK)
-        return z, -self.forward_formula(params, z)[1]
+        left = anp.maximum(1 - anp.cumsum(zK, axis=1), 0)  # r_i
+        log_x, log_left = anp.log(zK), anp.log(left)
+        nothing = (untraced(zK) == 0) & (untraced(left) == 0)  # 0 of 0: any z_i gives this x
+        v = anp.where(nothing, 0, log_x) - anp.where(nothing, 0, log_left)
+        # ln v_i + ln(1 - v_i) + ln r_{i-1} is ln x_i + ln r_i - ln r_{i-1}, which telescopes
+        return v + self._shift(zK), -anp.sum(log_x, axis=1) - log_left[:, -1]
 
     def _shift(self, z: Array) -> Array:
         return np.log(np.arange(self.dim, 0, -1, dtype=untraced(z).dtype))
 
-    def __repr__(self) -> str:
-        return f"Simplex({self.dim})"
 
-
-class Ordered(Bijection):
+class Ordered(Constraint):
     r"""$x_1 < x_2 < \dots < x_d$: $x_1 = z_1$, $x_i = x_{i-1} + e^{z_i}$; cut points, components.
 
     $\ln|\det| = \sum_{i > 1} z_i$.
@@ -119,8 +157,10 @@ class Ordered(Bijection):
     Source: as `Positive`.
     """
 
-    def __init__(self, dim: int) -> None:
-        self.dim = check_dim(dim)
+    image = "numbers that do not fall"
+
+    def contains(self, x: Array) -> Array:
+        return np.all(x[:, 1:] >= x[:, :-1], axis=1)
 
     def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
         steps = anp.concatenate([z0[:, :1], anp.exp(z0[:, 1:])], axis=1)
@@ -129,9 +169,6 @@ class Ordered(Bijection):
     def inverse_formula(self, params: dict, zK: Array) -> tuple[Array, Array]:
         z = anp.concatenate([zK[:, :1], anp.log(zK[:, 1:] - zK[:, :-1])], axis=1)
         return z, -anp.sum(z[:, 1:], axis=1)
-
-    def __repr__(self) -> str:
-        return f"Ordered({self.dim})"
 
 
 class Free(Bijection):
@@ -159,7 +196,7 @@ class Blocks(Bijection):
 
     Parameters
     ----------
-    maps : the first takes the first coordinates, and so on. params: {} (nothing is learned).
+    maps : the first takes the first coordinates, and so on; ValueError on one with parameters.
 
     >>> f = Blocks([Positive(1), Interval(1)])
     >>> f.forward({}, np.zeros((1, 2)))
@@ -170,6 +207,9 @@ class Blocks(Bijection):
 
     def __init__(self, maps: Sequence[Bijection]) -> None:
         self.maps = list(maps)
+        for f in self.maps:
+            if tree_leaves(f.init(np.random.default_rng(0))):
+                raise ValueError(f"maps: expected maps without parameters, got {f}")
         ends = np.cumsum([f.dim for f in self.maps])
         self.dim = check_dim(int(ends[-1]) if len(ends) else 0)
         self.slices = [
@@ -177,10 +217,10 @@ class Blocks(Bijection):
         ]
 
     def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
-        return self._side_by_side([f.forward_formula for f in self.maps], z0)
+        return self._side_by_side([f.forward_and_log_det for f in self.maps], z0)
 
     def inverse_formula(self, params: dict, zK: Array) -> tuple[Array, Array]:
-        return self._side_by_side([f.inverse_formula for f in self.maps], zK)
+        return self._side_by_side([f.inverse_and_log_det for f in self.maps], zK)
 
     def _side_by_side(self, ways: list[Callable], z: Array) -> tuple[Array, Array]:
         parts = [way({}, z[:, at]) for way, at in zip(ways, self.slices, strict=True)]
@@ -210,8 +250,9 @@ def unconstrained(
     Source: Rezende & Mohamed (2015), eq. (5); Kucukelbir et al., ADVI (2017), section 2.3.
     """
 
-    def of_z(z: Array) -> Array:
-        x, log_det = transform.forward_and_log_det({}, z)
-        return log_density(x) + log_det
+    return partial(_log_density_of_z, log_density, transform)  # which pickle takes, too
 
-    return of_z
+
+def _log_density_of_z(log_density: Callable, transform: Bijection, z: Array) -> Array:
+    x, log_det = transform.forward_and_log_det({}, z)
+    return log_density(x) + log_det

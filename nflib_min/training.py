@@ -2,8 +2,9 @@ r"""Minimize a loss over explicit parameters: Adam, with a history, checkpoints 
 
 import inspect
 import math
+import signal
 import sys
-import warnings
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,9 +16,8 @@ from autograd import value_and_grad
 
 from nflib_min import checkpoint as files
 from nflib_min._arrays import Array, Params, check_dim, check_rng
-from nflib_min.adam import Adam
-
-BLOCK = 50  # steps between two looks at the progress bar and at the best parameters so far
+from nflib_min._state import BLOCK, TrainingState
+from nflib_min._trees import tree_leaves, tree_unflatten
 
 
 @dataclass
@@ -40,7 +40,7 @@ def cosine_decay(peak: float, steps: int, warmup: int = 0) -> Callable[[int], fl
     r"""A learning rate that falls from peak to 0 over `steps`, along half a cosine.
 
     $\eta_t = \tfrac12 \eta (1 + \cos(\pi t / T))$, multiplied by $(t + 1) / \text{warmup}$ before
-    step `warmup`. Errors: ValueError unless peak > 0 and steps >= 1.
+    step `warmup`. Errors: ValueError unless peak > 0, steps >= 1 and warmup >= 0.
 
     >>> rate = cosine_decay(0.1, 100)
     >>> rate(0), rate(50).__round__(3), rate(100)
@@ -49,6 +49,7 @@ def cosine_decay(peak: float, steps: int, warmup: int = 0) -> Callable[[int], fl
     Source: Loshchilov & Hutter, SGDR (2016), eq. (5), without restarts.
     """
     check_dim(steps, "steps")
+    check_dim(warmup, "warmup", least=0)
     if not peak > 0:
         raise ValueError(f"peak: expected a rate > 0, got {peak}")
 
@@ -93,14 +94,28 @@ def fit(
 
     Errors: ValueError on wrong arguments or on a checkpoint that is corrupt, longer than `steps`,
     or of another loss or other parameters (the file is left as it is); FloatingPointError names the
-    step and the term where a value is not finite. A KeyboardInterrupt returns the best parameters
-    so far. A checkpoint of another learning rate is resumed with a warning.
+    step and the term where a value is not finite. A checkpoint of another learning rate is resumed
+    with a warning.
+
+    Ctrl-C ends training after the step that is under way and returns the best parameters so far,
+    by the mean loss of blocks of 50 steps; a second Ctrl-C does not wait for the step.
 
     >>> import autograd.numpy as anp
     >>> result = fit(lambda p, rng, step: anp.sum((p["x"] - 3.0) ** 2),
     ...              {"x": np.zeros(2)}, 500, np.random.default_rng(0), learning_rate=0.1)
     >>> result.params["x"].round(3)
     array([3., 3.])
+
+    A loss over data may see a minibatch a step, scaled up to all of them:
+
+    >>> data = np.random.default_rng(1).normal(5.0, 1.0, 1000)
+    >>> def loss(p, rng, step):  # -ln p(mean, data) + constant, for mean ~ N(0, 1)
+    ...     batch = data[rng.integers(len(data), size=50)]
+    ...     return 20 * anp.sum((batch - p["mean"]) ** 2) / 2 + p["mean"] ** 2 / 2
+    >>> result = fit(loss, {"mean": np.array(0.0)}, 3000, np.random.default_rng(0),
+    ...              learning_rate=0.05, average=0.2)
+    >>> bool(abs(result.mean_params["mean"] - data.sum() / 1001) < 0.02)  # the exact mode
+    True
 
     Source: Kingma & Ba, Adam (2014), algorithm 1; Rezende & Mohamed (2015), algorithm 1; the mean:
     Shamir & Zhang, Stochastic gradient descent for non-smooth optimization (2013), section 4.
@@ -114,48 +129,89 @@ def fit(
         raise ValueError(f"learning_rate: expected a rate > 0, got {learning_rate}")
     if average is not None and not 0 < average <= 1:
         raise ValueError(f"average: expected a share of the steps, in (0, 1], got {average}")
-    rate = learning_rate if callable(learning_rate) else lambda step: learning_rate
-    gradient = loss.value_and_grad if hasattr(loss, "value_and_grad") else _by_autograd(loss)
-    state = _State(params, average)
-    out = {"out": state.g_params} if "out" in inspect.signature(gradient).parameters else {}
 
-    before: Any = None  # the generator's state before a step that is not finished yet
+    def rate(step: int) -> float:
+        eta = learning_rate(step) if callable(learning_rate) else learning_rate
+        if not 0 <= eta < math.inf:
+            raise ValueError(f"learning_rate: expected a rate >= 0 at step {step}, got {eta}")
+        return eta
+
+    gradient = loss.value_and_grad if hasattr(loss, "value_and_grad") else _by_autograd(loss)
+    state = TrainingState(params, average)
+    out = {"out": state.g_params} if "out" in inspect.signature(gradient).parameters else {}
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None:
+        files.prepare(path)
+        if path.exists():
+            state.load(path, steps, rng, rate, gradient)
+    begun = state.step, rng.bit_generator.state  # a step, and the generator as the step finds it
 
     def save() -> None:
-        if checkpoint is not None and state.whole:
-            at = rng.bit_generator.state if before is None else before
-            state.save(Path(checkpoint), at, rate, gradient)
+        if path is None or not state.whole:
+            return
+        if state.step == begun[0]:  # a step that broke off is taken again, with its own draws
+            rng.bit_generator.state = begun[1]
+        state.save(path, rng.bit_generator.state, rate, gradient)
 
-    if checkpoint is not None and Path(checkpoint).exists():
-        state.load(Path(checkpoint), rng, rate, gradient)
-        if state.step > steps:
-            raise ValueError(
-                f"steps: expected at least the {state.step} that checkpoint "
-                f"{Path(checkpoint).name} has done, got {steps}"
-            )
-    try:
-        with _bar(steps, state.step, progress) as bar:
+    with _Interrupts() as interrupts, _bar(steps, state.step, progress) as bar:
+        try:
             while state.step < steps:
-                if checkpoint is not None:  # an interrupted step is taken again, with its own draws
-                    before = rng.bit_generator.state
+                if path is not None:
+                    begun = state.step, rng.bit_generator.state
+                if interrupts.asked:
+                    raise KeyboardInterrupt
                 value, g = gradient(state.params, rng, state.step, **out)
                 state.update(value, g, rate(state.step), clip)
-                before = None
-                if state.step % BLOCK == 0 or state.step == steps:
-                    mean_loss = state.remember_best()
-                    if bar is not None:
-                        bar.update(state.step - bar.n)
-                        bar.set_postfix_str(f"loss {mean_loss:.4g}", refresh=False)
-                if state.step % checkpoint_every == 0 or state.step == steps:
+                last = state.step == steps
+                if state.step % BLOCK == 0 and not (last and path is None):
+                    state.remember_best()
+                if bar is not None and (last or state.step % BLOCK == 0):
+                    bar.update(state.step - bar.n)
+                    bar.set_postfix_str(f"loss {state.mean_loss():.4g}", refresh=False)
+                if last or state.step % checkpoint_every == 0:
                     save()
-    except KeyboardInterrupt:
-        with suppress(KeyboardInterrupt):  # a second one does not wait for the file
+        except KeyboardInterrupt:
+            with suppress(KeyboardInterrupt):  # another one does not wait for the file
+                save()
+            return _result(state, interrupted=True)
+        except FloatingPointError:
             save()
-        return state.result(interrupted=True)
-    except FloatingPointError:
-        save()
-        raise
-    return state.result()
+            raise
+    return _result(state)
+
+
+def _result(state: TrainingState, interrupted: bool = False) -> Fit:
+    """What `fit` returns; the state ends here, so that its arrays become the caller's."""
+    best = state.best if interrupted and state.best is not None else state.flat
+    mean = None if state.mean is None else state.tree(state.mean)
+    history = {
+        "step": np.arange(state.step),
+        "loss": np.array(state.losses[: state.step]),
+        "grad_norm": np.array(state.norms[: state.step]),
+    }
+    return Fit(state.tree(best), history, interrupted, mean)
+
+
+class _Interrupts:
+    """Notes Ctrl-C, so that a step is finished first; a second Ctrl-C does not wait."""
+
+    asked = False
+
+    def __enter__(self) -> "_Interrupts":
+        in_main = threading.current_thread() is threading.main_thread()
+        self.handles = in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self.handles:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, *_: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __exit__(self, *_: Any) -> None:
+        if self.handles:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _bar(steps: int, done: int, progress: bool | None) -> AbstractContextManager:
@@ -173,108 +229,13 @@ def _by_autograd(loss: Callable) -> Callable:
             "loss: expected a function of (params, rng, step) or an object with value_and_grad, "
             f"got a {type(loss).__name__}"
         )
-    both = value_and_grad(loss)
 
     def gradient(params: Params, rng: np.random.Generator, step: int) -> tuple[float, Params]:
-        value, g = both(params, rng, step)
-        return float(value), g
+        # autograd knows plain dicts, lists and tuples; a list of leaves stands for any nesting
+        def of_leaves(leaves: list) -> float:
+            return loss(tree_unflatten(params, iter(leaves)), rng, step)
+
+        value, g = value_and_grad(of_leaves)([leaf for _, leaf in tree_leaves(params)])
+        return float(value), tree_unflatten(params, iter(g))
 
     return gradient
-
-
-class _State(Adam):
-    """All that training changes: Adam's, the best parameters so far, the record of the steps."""
-
-    def __init__(self, params: Params, average: float | None = None) -> None:
-        super().__init__(params, average)
-        self.best: Array | None = None
-        self.best_loss = math.inf
-
-    def remember_best(self) -> float:
-        """Keep a copy of the parameters if the mean loss of the last block is the lowest yet."""
-        mean_loss = float(np.mean(self.losses[-BLOCK:]))
-        if mean_loss < self.best_loss:
-            self.best_loss = mean_loss
-            if self.best is None:
-                self.best = self.flat.copy()
-            else:
-                self.best[:] = self.flat
-        return mean_loss
-
-    def result(self, interrupted: bool = False) -> Fit:
-        """What `fit` returns; the state ends here, so that its arrays become the caller's."""
-        best = self.best if interrupted and self.best is not None else self.flat
-        mean = None if self.mean is None else self.tree(self.mean)
-        history = {
-            "step": np.arange(self.step),
-            "loss": np.array(self.losses[: self.step]),
-            "grad_norm": np.array(self.norms[: self.step]),
-        }
-        return Fit(self.tree(best), history, interrupted, mean)
-
-    def probe(self, gradient: Callable) -> float | None:
-        """The loss here, on draws of its own, by which a checkpoint knows it; None if unknown."""
-        try:
-            params = self.tree(self.flat.copy())
-            value = float(gradient(params, np.random.default_rng(0), self.step)[0])
-        except (FloatingPointError, KeyboardInterrupt):
-            return None
-        return value if math.isfinite(value) else None
-
-    def save(self, path: Path, rng_state: Any, rate: Callable, gradient: Callable) -> None:
-        """Write everything that an exact resume needs."""
-        header = {
-            "names": self.names,
-            "step": self.step,
-            "average": self.average,
-            "best_loss": self.best_loss,
-            "rng": rng_state,
-            "rate": rate(self.step),
-            "probe": self.probe(gradient),
-        }
-        arrays = {"flat": self.flat, "moments": np.stack(self.moments)}
-        arrays |= {"losses": np.array(self.losses), "norms": np.array(self.norms)}
-        optional = {"best": self.best, "mean": self.mean}
-        arrays |= {name: array for name, array in optional.items() if array is not None}
-        files.save(path, header, arrays)
-
-    def load(
-        self, path: Path, rng: np.random.Generator, rate: Callable, gradient: Callable
-    ) -> None:
-        """Take everything from a file that `save` wrote; ValueError, and nothing taken, if not."""
-        refusal = f"checkpoint {path.name}: expected a file written by fit for these parameters"
-        header, arrays = files.load(path)
-        if header["names"] != self.names:
-            raise ValueError(f"{refusal}, got one with {header['names']}")
-        if arrays["flat"].dtype != self.flat.dtype:
-            raise ValueError(f"{refusal}, of dtype {self.flat.dtype}, got {arrays['flat'].dtype}")
-        if header["average"] != self.average:
-            raise ValueError(
-                f"{refusal} with average = {self.average}, got one with {header['average']}"
-            )
-        kind = header["rng"]["bit_generator"]
-        if kind != rng.bit_generator.state["bit_generator"]:
-            raise ValueError(
-                f"{refusal} with a {rng.bit_generator.state['bit_generator']} generator, got {kind}"
-            )
-        mine, self.step = self.flat.copy(), header["step"]
-        self.flat[:] = arrays["flat"]
-        probe: Any = self.probe(gradient)
-        stored = header["probe"]
-        known = probe is not None and stored is not None
-        if known and abs(probe - stored) > 1e-3 * (1 + abs(stored)):
-            self.flat[:], self.step = mine, 0
-            raise ValueError(
-                f"{refusal} and this loss, which is {probe} at its parameters; it was {stored}"
-            )
-        if not math.isclose(rate(self.step), header["rate"], rel_tol=1e-9):
-            warnings.warn(
-                f"checkpoint {path.name}: its learning rate at step {self.step} was "
-                f"{header['rate']:.6g}, and is {rate(self.step):.6g} now",
-                stacklevel=3,
-            )
-        rng.bit_generator.state = header["rng"]
-        self.moments[0][:], self.moments[1][:] = arrays["moments"]
-        self.best, self.best_loss = arrays.get("best"), header["best_loss"]
-        self.losses, self.norms = arrays["losses"].tolist(), arrays["norms"].tolist()
-        self.mean = arrays.get("mean")

@@ -22,7 +22,6 @@
 # By many small invertible steps: each step bends the density a little, and the logarithm of the last density is the logarithm of the first one minus one log-determinant for every step.
 
 # %% tags=["setup"]
-import matplotlib.pyplot as plt
 import numpy as np
 
 from nflib_min import Affine, Chain, Flow, Planar, Radial, StandardNormal, Uniform, checks, nice
@@ -30,6 +29,7 @@ from nflib_min.objectives import FreeEnergy, kl_from_target, kl_to_target
 from nflib_min.planar import GAIN, constrain, m, planar_layer, planar_root
 from nflib_min.targets import U2, U3, U4, table_1, w1, w3
 from nflib_min.training import cosine_decay, fit
+from notebooks.figures import flow_composition as figures
 
 
 # %% tags=["setup"]
@@ -56,7 +56,6 @@ def diagnose(given, right, mistakes):
 # %%
 from functools import partial
 
-from nflib_min import plotting
 from nflib_min.plotting import density, panels, show
 
 
@@ -76,18 +75,7 @@ trained = {("U4", 32): train(planar_flow(32), fork, **budget[32]).params}
 affine, layers = trained["U4", 32]
 
 # %% alt="Six panels from a round Gaussian through four stages of a flow to a sine wave that forks in two, over the square grid that the flow bends on the way. Stage 32 looks like the target." caption="One trained flow, stopped after 4, 8, 16 and 32 layers. Above: its density. Below: where it takes a square grid. Mass is neither cut nor glued: it is pushed, layer by layer."
-fig, axes = panels(2, 6, size=1.35)
-density(axes[0, 0], StandardNormal(2).log_prob, title="$z_0$")
-plotting.warped_grid(axes[1, 0], lambda z: z, lines=11, color=plotting.BASE)
-for k, column in zip((4, 8, 16, 32), axes.T[1:], strict=False):
-    flow, params = planar_flow(k), [affine, first(k, layers)]
-    density(column[0], partial(flow.log_prob, params), title=f"$z_{{{k}}}$")
-    plotting.warped_grid(column[1], partial(flow.bijection.forward, params), lines=11)
-density(axes[0, 5], fork.log_prob, title="target")
-plotting.samples(axes[1, 5], fork.sample(1000, np.random.default_rng(1)), color=plotting.TARGET)
-for ax in axes.flat:
-    ax.label_outer()
-show(fig)
+figures.stages(affine, first, fork, layers, planar_flow)
 
 # %% [markdown]
 # [Previous: Where does the determinant come from?](02_change_of_variables.ipynb) · [Next: What happens when the flow gets infinitely long?](04_infinitesimal_flows.ipynb)
@@ -283,20 +271,9 @@ np.testing.assert_allclose(size, 1 - np.log(2), rtol=0.1)  # |u_hat| = 0.307 / |
 # It is still above $-1$ everywhere, and a layer with small $u$ now stays near the identity. This is the constraint of [`planar.m`](../nflib_min/planar.py), written there in a form that loses no digits; `Planar(..., printed_constraint=True)` keeps the paper's.
 
 # %% alt="Left: the printed and the shifted constraint against a; only the shifted one passes through the origin. Right: the spread of the draws falls to below 0.01 in 32 layers for the printed one." caption="A gap of 0.307 at the origin (left) multiplies up to a collapse (right). The spread is the geometric mean of the two standard deviations, before any training."
-fig, (left, right) = plt.subplots(1, 2, figsize=(8, 3.1), layout="constrained")
 a = np.linspace(-6, 4, 201)
 assert np.all(m(a) > -1) and np.all(m(a, gain=1.0) > -1) and m(np.array(0.0)) == 0
-left.plot(a, m(a, gain=1.0), color=plotting.LOG_DET, ls=":", label="printed (N2)")
-left.plot(a, m(a), color=plotting.FLOW, label="shifted (N3)")
-left.axhline(-1, color="0.6", lw=0.8)
-left.plot(0, 0, "o", color=plotting.FLOW)
-left.set(xlabel="$a = w^T u$", ylabel="$m(a)$")
-right.semilogy(range(1, 33), spread["printed"], color=plotting.LOG_DET, ls=":", label="printed")
-right.semilogy(range(1, 33), spread["shifted"], color=plotting.FLOW, label="shifted")
-right.set(xlabel="layer $k$", ylabel="sd of $z_k$ at initialisation")
-for ax in (left, right):
-    ax.legend(frameon=False)
-show(fig)
+figures.constraint(a, spread)
 
 # %% [markdown]
 # **A constraint must be the identity where training starts. The printed one multiplies areas by ln 2 in every layer, and a flow of 32 layers begins as a needle; the shifted one begins as the base.**
@@ -352,18 +329,7 @@ for name in ("U1", "U2", "U3", "U4"):
     print(f"{name}: ln Z = {target.log_normalizer:.4f}, quadrature agrees to 1e-6: True")
 
 # %% alt="The fourth energy in a wide window: two ridges that run on for ever, and the same ridges ending at walls. The strip mass is flat without end for the first and falls to zero for the second." caption="Left: as printed the fork never ends. Middle: the wall leaves $(-4, 4)$ as it was and ends the rest. Right: the integral over $z_2$, constant before, is now integrable."
-fig, axes = panels(1, 3, size=2.7)
-wide = (-12.0, 12.0)
-density(axes[0, 0], lambda z: -U4(z), wide, points=300, title="$e^{-U_4}$, as printed")
-density(axes[0, 1], fork.log_prob, wide, points=300, title="with a wall: proper")
-z, cell = checks.grid(wide, 240)
-curves = (lambda z: -U4(z), ":", "as printed"), (fork.log_density, "--", "with a wall")
-for f, style, label in curves:
-    strip = np.exp(f(z)).reshape(240, 240).sum(axis=0) * np.sqrt(cell)
-    axes[0, 2].plot(z[:240, 0], strip, color=plotting.TARGET, ls=style, lw=2.2, label=label)
-axes[0, 2].set(xlabel="$z_1$", ylim=(0, 2.6), title="mass of a strip $dz_1$")
-axes[0, 2].legend(frameon=False)
-show(fig)
+figures.walls(fork)
 
 # %% [markdown]
 # **Check that a target has a normalizer before you report a divergence from it. Three of the paper's four test energies have none; with a wall they do, in closed form, and every KL below is absolute, in nats.**
@@ -413,18 +379,7 @@ for name, K in [(name, K) for name in goals for K in lengths]:
     assert kl[name, K] > -5 * error  # a KL is never negative
 
 # %% alt="Targets U1 to U4 beside planar flows of length 2, 8 and 32, and U2 again beside NICE. With each length the flow's density comes closer to its target; at 32 planar layers they match." caption="The paper's Figure 3, trained live, with the KL in nats above each panel. As in the paper $z_2$ points down here, so the second branches of $U_3$ and $U_4$ appear above the first."
-fig, axes = panels(5, 4, size=1.35)
-for name, row in zip(goals, axes, strict=True):
-    density(row[0], goals[name].log_prob, title="target" if name == "U1" else "")
-    for K, ax in zip(lengths, row[1:], strict=True):
-        title = (f"K = {K}\n" if name == "U1" else "") + f"KL {kl[name, K]:.3f}"
-        density(ax, partial(flows[name, K].log_prob, trained[name, K]), title=title)
-    kind = "NICE, $U_2$" if name == "NICE" else f"planar, ${name[0]}_{name[1]}$"
-    row[0].set_ylabel(f"{kind}\n$z_2$")
-for ax in axes.flat:
-    ax.invert_yaxis()
-    ax.label_outer()
-show(fig)
+figures.figure_3(flows, goals, kl, lengths, trained)
 
 # %%
 at_most = {
@@ -465,23 +420,7 @@ print("KL(p || q) for the fork: K = 2 above 1 nat, K = 32 below 0.2 nat: True")
 # > **Predict.** On logarithmic axes, will KL against $K$ be a straight line? The same one for all targets?
 
 # %% alt="Bound minus ln Z, and KL on a log scale, against length for four targets and for NICE on the second. Every curve improves from 2 to 8 to 32 layers, and no bound crosses ln Z." caption="The gap to $\\ln Z$, which no bound crosses (left), and on a log scale (right)."
-fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")
-for name, style in zip(goals, ("o-", "s-", "^-", "D-", "x:"), strict=True):
-    gaps = np.array([kl[name, K] for K in lengths])
-    assert gaps[0] > gaps[1] > gaps[2] and gaps[0] > (3 if name == "NICE" else 8) * gaps[2]
-    color = "0.3" if name == "NICE" else plotting.FLOW
-    left.semilogx(lengths, -gaps, style, color=color)
-    right.loglog(lengths, gaps, style, color=color)
-    label = "NICE, $U_2$" if name == "NICE" else f"${name[0]}_{name[1]}$"
-    right.annotate(label, (32, gaps[2]), (7, -4), textcoords="offset points")
-left.axhline(0, color=plotting.TARGET, ls="--")
-left.annotate(r"$\ln Z$", (2, 0), (0, -13), textcoords="offset points", color=plotting.TARGET)
-left.set(ylabel=r"ELBO $-\ \ln Z$ (nats)", ylim=(None, 0.06))
-right.set(ylabel="KL (nats)", xlim=(1.6, 90))
-for ax in (left, right):
-    ax.set(xlabel="length $K$", xticks=lengths, xticklabels=lengths)
-    ax.minorticks_off()
-show(fig)
+figures.gaps(goals, kl, lengths)
 
 # %% [markdown]
 # Does the climb reach *any* density, as our title asks? The paper claims universality for infinitesimal flows only, the subject of the next notebook. For $K$ planar layers in a fixed dimension there is no such theorem, and there are results in the other direction (Kong and Chaudhuri, 2020). What we have is a measurement: on these four densities sixteen times the layers shrink the gap by a factor of more than 8.
@@ -526,18 +465,7 @@ print("start in one arc, annealed: KL < 0.45, 3 seeds of 3: True")
 print("usual start, annealed or not: KL < 0.35, 3 seeds of 3: True")
 
 # %% alt="ELBO against step for three seeds, with and without annealing, under the ln Z line. From the usual start all come close to it; from inside one arc those without stay ln 2 below it." caption="Annealed runs look worse first, because they follow a flatter target. From the usual start (left) it matters little; from inside one arc (right) it finds the second arc."
-fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.3), sharey=True, layout="constrained")
-for ax, place in zip(axes, ("usual", "in one arc"), strict=True):
-    for seed in range(3):
-        for annealed, color, style in ((False, plotting.BASE, ":"), (True, plotting.FLOW, "-")):
-            elbo = runs[place, annealed, seed].reshape(-1, 40).mean(axis=1)
-            label = ("annealed" if annealed else "not annealed") if seed == 0 else None
-            ax.plot(40 * np.arange(1, 51), elbo, color=color, ls=style, label=label)
-    ax.axhline(arcs.log_normalizer, color=plotting.TARGET, ls="--", label=r"$\ln Z$")
-    ax.set(xlabel="step", ylim=(-2, 2.2), title=f"start: {place}")
-axes[0].set_ylabel(r"ELBO at $\beta = 1$ (nats)")
-axes[1].legend(frameon=False, loc="lower right")
-show(fig)
+figures.annealing(arcs, runs)
 
 
 # %% [markdown]

@@ -38,19 +38,19 @@ import numpy as onp  # for all the rest
 from autograd import elementwise_grad, grad
 from scipy.integrate import solve_ivp
 
-from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, checks, plotting
-from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET, density, panels, show, warped_grid
+from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, checks
+from nflib_min.plotting import BASE, FLOW, show
+from notebooks.figures import infinitesimal_flows as figures
 
 # %% tags=["setup"]
 from functools import partial
 
+from nflib_min import FreeEnergy, cosine_decay, fit, kl_to_target, table_1
 from nflib_min.continuous import Leapfrog, ODEFlow
 from nflib_min.diffusions import fokker_planck, fokker_planck_rates, langevin
-from nflib_min.objectives import FreeEnergy, kl_to_target
 from nflib_min.planar import planar_layer
 from nflib_min.pullback import pullback_by_autograd
-from nflib_min.targets import U1, table_1
-from nflib_min.training import cosine_decay, fit
+from nflib_min.targets import U1
 
 target = table_1("U1")  # two moons, the destination of most flows below
 
@@ -63,7 +63,7 @@ def layer(t):
     return u, w, 0.0
 
 
-# %%
+# %% alt="A grid after 1, 3, 10 and 300 planar steps: folded, bent, and twice the same swirl." caption="One push in K portions: one big step folds the plane, many small ones have a limit."
 def planar_steps(z, K):
     """K planar layers with u cut to u / K, and the sum of their log-determinants."""
     log_det = 0.0
@@ -74,11 +74,7 @@ def planar_steps(z, K):
     return z, log_det
 
 
-# %% alt="A grid after 1, 3, 10 and 300 planar steps: folded, bent, and twice the same swirl." caption="One push in K portions: one big step folds the plane, many small ones have a limit."
-fig, axes = panels(1, 4)
-for ax, K in zip(axes[0], (1, 3, 10, 300), strict=True):
-    warped_grid(ax, lambda z, K=K: planar_steps(z, K)[0], title=f"K = {K}")
-show(fig)
+figures.portions(planar_steps)
 
 
 # %% [markdown]
@@ -215,16 +211,7 @@ assert abs(mass - 1) < 1e-3
 error_log_det = onp.array([abs(log_det - integral).max() for _, log_det in stacks])
 print(f"slope of ln(error of the log-det) against ln(K): {slope(Ks, error_log_det):.1f}")
 assert abs(slope(Ks, error_log_det) + 1) < 0.05
-
-fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), layout="constrained")
-axes[0].loglog(Ks, error_z, "o-", color=FLOW, label="points")
-axes[0].loglog(Ks, error_log_det, "s--", color=LOG_DET, label="log-determinants")
-axes[0].set(xlabel="layers K", ylabel="largest error", title="distance to the limit")
-axes[0].set_xticks(Ks, Ks, minor=False)
-axes[0].set_xticks([], minor=True)
-axes[0].legend(frameon=False)
-density(axes[1], log_q1, limits=(-3.0, 3.0), title="$q_1$ of the limit")
-show(fig)
+figures.limit(Ks, error_log_det, error_z, log_q1)
 
 
 # %% [markdown]
@@ -347,7 +334,7 @@ print(f"mean radius: {radius[0]:.1f}; L an energy: {radius[1]:.1f};", end=" ")
 print("L a log density, more than 100:", radius[2] > 100)
 assert abs(radius[1] - radius[0]) < 0.05 and radius[2] > 100
 
-# %% alt="Densities at times 0, 0.1, 1 and 8: a Gaussian blob empties in the middle and becomes two moons, facing each other left and right." caption="The Langevin flow carries a standard normal to the two moons: Fokker-Planck on a grid. From t = 1 on the eye sees no difference, and the KL is below 0.01 nats."
+# %%
 rates = fokker_planck_rates(U1, grid, cell)
 films = {0.0: gaussian(grid, 0.0, 1.0)}
 for t in (0.1, 1.0, 8.0):
@@ -357,11 +344,8 @@ kl = [(q * (onp.log(q) - log_p)).sum() * cell for q in films.values()]
 print("KL(q_t || e^-U1 / Z) at t = 0, 0.1, 1:", ", ".join(f"{nats:.3f}" for nats in kl[:3]))
 assert kl[0] > kl[1] > kl[2] > kl[3] and kl[2] < 0.01 and abs(kl[3]) < 1e-5
 
-fig, axes = panels(1, 4)
-for ax, (t, q) in zip(axes[0], films.items(), strict=True):
-    ax.imshow(q.reshape(100, 100), origin="lower", extent=(-5, 5, -5, 5), interpolation="bilinear")
-    plotting.square(ax, (-4.0, 4.0), f"t = {t:g}")
-show(fig)
+# %% alt="Densities at times 0, 0.1, 1 and 8: a Gaussian blob empties in the middle and becomes two moons, facing each other left and right." caption="The Langevin flow carries a standard normal to the two moons: Fokker-Planck on a grid. From t = 1 on the eye sees no difference, and the KL is below 0.01 nats."
+figures.two_moons(films)
 
 
 # %% [markdown]
@@ -411,20 +395,7 @@ print("on the moons, Euler, mean ln|det|:", ", ".join(f"{v.mean():.1f}" for v in
 assert abs(log_dets["leapfrog"]).max() < 1e-12 and log_dets["Euler"].min() > 0.1
 
 # %% alt="Left: two paths from one start over the two moons; the solid one stays on a moon, the dashed one swings wider. Right: the log-determinant, 0 for leapfrog and rising for Euler." caption="Leapfrog (solid) keeps to its energy, Euler (dashed) swings wider and wider (left). Euler's volume grows with every step, leapfrog's stays the same to rounding (right)."
-fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.6), layout="constrained")
-density(axes[0], target.log_prob, title="160 steps on the two moons")
-first = onp.array([[1.6, 0.9, -0.5, 1.2]])
-looks = (("white", "-", "o"), (TARGET, "--", "^"))
-for (name, kind), (color, style, marker) in zip(kinds.items(), looks, strict=True):
-    path = [first]
-    for _ in range(160):
-        path.append(kind(force, 2, step_size=0.05, steps=1).forward({}, path[-1]))
-    axes[0].plot(*onp.concatenate(path)[:, :2].T, style, color=color)
-    means = log_dets[name].mean(axis=1)
-    axes[1].plot((10, 20, 40, 80), means, style, color=LOG_DET, marker=marker, label=name)
-axes[1].set(xlabel="steps of 0.05", ylabel="mean $\\ln|\\det|$", title="volume, by autodiff")
-axes[1].legend(frameon=False)
-show(fig)
+figures.leapfrog(force, kinds, log_dets, target)
 
 # %% [markdown]
 # The determinant of one step is $(1 + \epsilon^2)^2$: hardly above 1, but never below, and it adds up. On the two moons the second derivatives of $U_1$ take the place of the 1, and the drift is faster. `checks.log_det_by_autodiff` builds the whole Jacobian of all steps and takes its determinant, so that it knows nothing of shears and promises.
@@ -517,14 +488,7 @@ assert max(moves, differs) < 0.01 and abs(mass - 1) < 1e-3
 # %% alt="A cloud of points at times 0, 0.3, 0.6 and 1 opens in the middle and ends on two moons, inside the contours of the target, with a few points left on the way between them." caption="The trained ODE flow carries a Gaussian to the two moons (lines: the target). Paths cannot cross and the cloud cannot tear, so a thin bridge between the moons remains."
 centred = Affine(2).forward(trained[0], StandardNormal(2).sample(2000, onp.random.default_rng(3)))
 field = lambda z, t: maps["ODE, M = 32"].velocity(trained[1], z, t)  # noqa: E731
-fig, axes = panels(1, 4)
-for ax, t in zip(axes[0], (0.0, 0.3, 0.6, 1.0), strict=True):
-    z_t = solve(centred, 0.0, t, field, tolerance=1e-6)[0] if t else centred
-    plotting.samples(ax, z_t, color=FLOW if t else BASE, title=f"t = {t:g}")
-along = onp.linspace(-4, 4, 160)
-contour = target.log_prob(checks.grid((-4.0, 4.0), 160)[0]).reshape(160, 160)
-axes[0, 3].contour(along, along, contour, levels=[-5.0, -3.5], colors=TARGET, linewidths=1)
-show(fig)
+figures.ode_flow(centred, field, solve, target)
 
 
 # %% [markdown]

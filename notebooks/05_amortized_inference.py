@@ -26,10 +26,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from nflib_min import Planar, StandardNormal, checks, plotting
+from nflib_min import Planar, StandardNormal, checks, cosine_decay, fit, plotting
 from nflib_min import amortized as am
-from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET, density, panels, show
-from nflib_min.training import cosine_decay, fit
+from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET, panels, show
+from notebooks.figures import amortized_inference as figures
 
 one_thread = threadpool_limits(1)  # matrices this small only get slower with more
 
@@ -80,19 +80,7 @@ def divergence(lnq, i):  # KL(q || p(z|x)) for x number i, integrated on the gri
 
 
 # %% alt="Six data points, one a column: true posteriors shaped like a V, arcs, an arch and two lobes; below them ellipses from the network without a flow, and at the bottom shapes like the true." caption="Top: the true posteriors of six x (four answers each). Middle: one network that gives Gaussians. Bottom: one network that gives eight planar layers to each x. Bends and gaps follow."
-fig, axes = panels(3, 6, size=1.4)
-for i, column in zip((0, 2, 11, 13, 10, 15), axes.T, strict=True):
-    x, window = every_x[i], (-3.0, 3.0)
-    label = " ".join("no" if answer == 0 else "yes" for answer in x)
-    density(column[0], lambda z, x=x: model.log_joint(theta, x[None], z), window, 100, label)
-    column[0].title.set_fontsize(8)
-    for ax, name in zip(column[1:], ("q_0 alone", "a flow for each x"), strict=True):
-        density(ax, lambda z, x=x, name=name: log_q(name, x, z), window, 100)
-for ax, name in zip(axes[:, 0], ("true $p(z|x)$", "$q_0(z|x)$", "$q_K(z|x)$"), strict=True):
-    ax.set_ylabel(f"{name}\n$z_2$", labelpad=-4)
-for ax in axes.flat:
-    ax.label_outer()
-show(fig)
+figures.six_posteriors(every_x, log_q, model, theta)
 
 # %% [markdown]
 # [Previous: What happens when the flow gets infinitely long?](04_infinitesimal_flows.ipynb) · [Next: Does a flow posterior give the right answer?](06_real_posteriors.ipynb)
@@ -293,7 +281,7 @@ assert abs(rest["a flow for each x", 200]) < 0.005 < 0.03 < rest["q_0 alone", 50
 print("a flow for each x: 200 draws leave less than 0.005 nats: True")
 print("q_0 alone: 5,000 draws still leave more than 0.03 nats: True")
 
-# %%
+# %% alt="What is left below ln p(x) against the number of draws for three families: the flows' lines fall to zero, the line of q0 alone flattens slowly above it." caption="More draws tighten every bound. The Gaussians' line falls very slowly: what their draws never meet, no averaging of weights can find."
 unseen = {}
 for name in ("q_0 alone", "a flow for each x"):
     log_ratio = log_joint - log_p[:, None] - [log_q(name, x, grid) for x in every_x]
@@ -302,18 +290,7 @@ for name in ("q_0 alone", "a flow for each x"):
     assert abs(np.mean(-np.log1p(-unseen[name])) - rest[name, 5000]) < 0.02
 assert unseen["q_0 alone"].max() > 0.1 and unseen["a flow for each x"].max() < 0.005
 print("unseen by 5,000 draws of q_0: for one x more than a tenth of its posterior: True")
-
-# %% alt="What is left below ln p(x) against the number of draws for three families: the flows' lines fall to zero, the line of q0 alone flattens slowly above it." caption="More draws tighten every bound. The Gaussians' line falls very slowly: what their draws never meet, no averaging of weights can find."
-fig, ax = plt.subplots(figsize=(5.8, 3.2), layout="constrained")
-for name, (color, mark) in zip(kl, marks, strict=True):
-    values = [rest[name, S] for S in sizes]
-    ax.semilogx(sizes, values, f"{mark}-", color=color, label=name.replace("q_0", "$q_0$"))
-ax.axhline(0, color=TARGET, ls="--", label=r"exact $\ln p(x)$")
-ax.set(xlabel="draws $S$", ylabel=r"$\ln p(x)$ minus the bound (nats)")
-ax.set_xticks(sizes, [f"{S:,}" for S in sizes])
-ax.minorticks_off()
-ax.legend(frameon=False, fontsize=8)
-show(fig)
+figures.more_draws(kl, marks, rest, sizes)
 
 
 # %% [markdown]
@@ -411,7 +388,7 @@ assert gain > 1 and gain_in_evidence > 0.5
 print("every F lies above its -ln p; both training losses fell from above 150 to below 115: True")
 print("ten layers gain more than 1 nat in F and more than half a nat in -ln p: True")
 
-# %% alt="Ten test digits in noisy black and white; below them smooth reconstructions of the same digits; and below those ten new, partly blurred digits." caption="Test digits, what the model rebuilds from one draw $z_K$ each, and new images from the prior. Rebuilt pixels are probabilities, so they are grey where the model is unsure."
+# %%
 rng, (network, run) = np.random.default_rng(3), writers[10]
 params, shown = run.mean_params, np.argsort(bits["test_labels"][:400], kind="stable")[::40]
 x = test[shown].astype(np.float32)
@@ -421,12 +398,9 @@ posterior, prior = network.bijection.forward(flow_params, z0), decoder.prior.sam
 rows = {"digits $x$": x}
 for name, z in (("rebuilt, $z_K \\sim q(z|x)$", posterior), ("new, $z \\sim$ prior", prior)):
     rows[name] = decoder.likelihood.mean(decoder.decoder(params["model"], z))
-fig, axes = plt.subplots(3, 1, figsize=(7.6, 2.7), layout="constrained")
-for ax, (name, images) in zip(axes, rows.items(), strict=True):
-    ax.imshow(np.hstack(images.reshape(10, 28, 28)), cmap="gray_r", vmin=0, vmax=1)
-    ax.set(xticks=[], yticks=[])
-    ax.set_ylabel(name, rotation=0, ha="right", va="center")
-show(fig)
+
+# %% alt="Ten test digits in noisy black and white; below them smooth reconstructions of the same digits; and below those ten new, partly blurred digits." caption="Test digits, what the model rebuilds from one draw $z_K$ each, and new images from the prior. Rebuilt pixels are probabilities, so they are grey where the model is unsure."
+figures.digits(rows)
 
 # %% [markdown]
 # How firm is the gain? In trials of 2,500 steps it was 1.8 to 2.3 nats in $F$ over three seeds. With twice the step size, which suits the model without a flow better, it was 0.9 and 1.6 nats for two seeds. The sign held each time; the size belongs to the recipe.
@@ -484,22 +458,7 @@ assert [round(gain, 1) for gain in (*gains["planar"][1][::3], paper_gain)] == [2
 assert all(np.all(np.diff(gain) > 0) for _, gain in gains.values())  # larger at every look
 
 # %% alt="Free energy and KL against flow length, ours solid and the paper's dashed, and the gain of 80 layers against the epochs of training, under a dashed line for the paper's gain." caption="Figure 4 of the paper beside ours: $F$, KL as $F$ minus the estimate of $-\\ln p$, and what 80 layers gain as training goes on."
-fig, axes = plt.subplots(1, 3, figsize=(9.6, 3.5), layout="constrained")
-for flow, color, mark in (("planar", FLOW, "o"), ("nice-perm", "0.35", "s")):
-    for ax, name, printed in zip(axes, ("F", "KL"), (paper.FIG_4_F, paper.FIG_4_KL), strict=False):
-        ours, theirs = fig4.against_K(values, flow, name, epochs), printed.get(flow, {})
-        ax.plot([*ours], [*ours.values()], f"{mark}-", color=color, label=f"{flow}, ours")
-        label = f"{flow}, paper" if theirs else None
-        ax.plot([*theirs], [*theirs.values()], f"{mark}--", color=color, mfc="white", label=label)
-        ax.set(xlabel="length $K$", ylabel="nats", xticks=(0, 10, 20, 40, 80))
-    axes[2].plot(*gains[flow], f"{mark}-", color=color, label=f"{flow}, $K = 80$, ours")
-axes[2].axhline(paper_gain, color=FLOW, ls="--", label="planar, paper, 833 epochs")
-axes[2].set(xlabel="epochs", ylabel="nats", ylim=(0, 5.5), xticks=looked_at)
-titles = "free energy $F$", "$\\mathrm{KL}(q\\,\\Vert\\,p(z|x))$", "gain in $-\\ln p$ over $K = 0$"
-for ax, title in zip(axes, titles, strict=True):
-    ax.set_title(title)
-    ax.legend(frameon=False, fontsize=7)
-show(fig)
+figures.figure_4(epochs, gains, looked_at, paper_gain, values)
 
 
 # %% [markdown]

@@ -33,31 +33,21 @@
 
 # %% tags=["setup"]
 import autograd.numpy as np  # for what gets differentiated
-import matplotlib.pyplot as plt
 import numpy as onp  # for all the rest
 
-from nflib_min import (
-    Affine,
-    Chain,
-    Flow,
-    TriangularAffine,
-    StandardNormal,
-    objectives,
-    real_nvp,
-    weights,
-)
-from nflib_min.plotting import BASE, FLOW, LOG_DET, panels, show
+from nflib_min import Affine, Chain, Flow, StandardNormal, TriangularAffine
+from nflib_min import objectives, real_nvp, weights
+from nflib_min.plotting import panels, show
+from notebooks.figures import real_posteriors as figures
 
 # %% tags=["setup"]
 from sklearn.datasets import load_diabetes
 
-from nflib_min.targets import eight_schools, linear_regression, neals_funnel
-from nflib_min.targets import eight_schools_effects, eight_schools_moments
-from nflib_min.targets.eight_schools import EFFECTS, ERRORS
-from nflib_min.posterior import fit_posterior
-from nflib_min.targets import Gaussian
+from nflib_min import cosine_decay, fit, fit_posterior
 from nflib_min._trees import tree_leaves
-from nflib_min.training import cosine_decay, fit
+from nflib_min.targets import Gaussian, eight_schools, eight_schools_effects
+from nflib_min.targets import eight_schools_moments, linear_regression, neals_funnel
+from nflib_min.targets.eight_schools import EFFECTS, ERRORS
 from reproduce import posteriors, sweep
 
 target = eight_schools(centred=True)  # ln p~(z) with its gradient, exact ln Z and exact draws
@@ -244,7 +234,7 @@ for name, (kl, _, x) in found.items():
 #
 # Below 0.5 the draws may be used as they are; up to 0.7 with their weights; above, do not trust. [`pareto_k`](../nflib_min/objectives.py) asks ArviZ for the fit.
 
-# %%
+# %% alt="The largest tenth of the weights against rank, on logarithmic axes. The Gaussians' weights climb steadily to the left; the flow's stay close to one and jump at the very end." caption="The steeper a line on the left, the heavier the tail: minus the slope is $k$. The flow's weights are close to 1, what an exact $q$ would have, but for the last few."
 k_hat = {name: weights.pareto_k(log_w)[0] for name, (_, log_w, _) in found.items()}
 for name, (_, log_w, x) in found.items():
     w = onp.exp(weights.pareto_k(log_w)[1])
@@ -253,19 +243,7 @@ for name, (_, log_w, x) in found.items():
     print(f"{name:<11} k-hat > 0.7: {k_hat[name] > 0.7}; effective draws < 10 %: {few};", end=" ")
     print(f"weighted mean of tau off by > 0.1 sd: {off > 0.1}")
     assert k_hat[name] > 0.7 and few == (name != "RealNVP") == (off > 0.1)
-
-# %% alt="The largest tenth of the weights against rank, on logarithmic axes. The Gaussians' weights climb steadily to the left; the flow's stay close to one and jump at the very end." caption="The steeper a line on the left, the heavier the tail: minus the slope is $k$. The flow's weights are close to 1, what an exact $q$ would have, but for the last few."
-fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-styles = {"mean-field": (BASE, "-"), "full rank": (LOG_DET, ":"), "RealNVP": (FLOW, "--")}
-share = onp.arange(1, 2001) / 20_000  # of the draws: the largest tenth
-for name, (_, log_w, _) in found.items():
-    top = onp.sort(log_w - target.log_normalizer)[::-1][:2000]
-    color, style = styles[name]
-    ax.loglog(share, onp.exp(top), style, color=color, lw=2, label=name)
-ax.axhline(1, color="0.6", lw=0.8)
-ax.set(xlabel="share of draws with a larger weight", ylabel="weight $w / Z$")
-ax.legend(frameon=False)
-show(fig)
+figures.largest_weights(found, target)
 
 # %% [markdown]
 # All three are refused, the flow too! Its means and sds are right, and yet its weights have a heavy tail. It comes from $\ln\tau \to -\infty$: there the posterior falls like $e^{\ln \tau}$, a straight line in the logarithm, and a flow with a Gaussian base falls like a parabola. For $\tau$ itself, and for the effects, the region is one point, $\tau \approx 0$, and nothing is lost. $\hat k$ knows nothing about which functions you care for; it speaks for the worst.
@@ -342,13 +320,7 @@ measured, error = both["mean-field"]["kl"]
 print(f"trained mean-field: {measured:.1f} nats; full rank exact to 1e-8:", end=" ")
 print(abs(both["full rank"]["kl"][0]) < 1e-8)
 assert abs(measured - gap) < 5 * error + 0.05 and abs(both["full rank"]["kl"][0]) < 1e-8
-
-fig, axes = panels(1, 2, size=3.0)
-beta = linear.sample(400_000, onp.random.default_rng(5))[:, [5, 6]]
-labels = "coefficient of total cholesterol", "of LDL cholesterol"
-draws = {family: q["draws"] for family, q in both.items()}
-posteriors.draw(axes[0], draws, beta, [(-3.5, 1.5), (-1.5, 3)], labels)
-show(fig)
+figures.ridge(both, linear)
 
 # %% [markdown]
 # Twenty nats, and no flow is needed: `fit_posterior` notices that a full-rank Gaussian is exact and trains none. Most of the gap is the data's doing, not the model's: measurements as collected are correlated, and their means are far from zero, which ties every coefficient to the intercept.
@@ -402,11 +374,7 @@ show(fig)
 
 # %% alt="Contours of a funnel with draws of three families; RealNVP's reach farthest into neck and mouth." caption="RealNVP is close in nats and draws too little from the wide end. (Contours smoothed.)"
 funnel, name = neals_funnel(), "Neal's funnel"
-fig, axes = panels(1, 3, size=2.8)
-z = funnel.sample(400_000, onp.random.default_rng(7))
-draws = {family: rows[name, family]["draws"] for family in three}
-posteriors.draw(axes[0], draws, z[:, [1, 0]], [(-20, 20), (-9, 9)], ("$x_1$", "$v$"))
-show(fig)
+figures.neals_funnel(funnel, name, rows, three)
 
 # %%
 q = rows[name, "RealNVP"]
@@ -499,9 +467,6 @@ assert ratio < 1e-6 and 0.1 < ratio_2 < 0.9
 
 # %% alt="Final divergence against draws a step for two gradients on two targets. The path gradient's line lies below the full one's in both panels, far below on the left." caption="RealNVP after 150,000 evaluations of the target's gradient, spent in small or large batches. At every batch the path gradient ends lower; on the schools the batch matters as much."
 trials = sweep.load(posteriors.RESULTS / "gradients.json")
-fig, axes = plt.subplots(1, 2, figsize=(8.0, 3.3), layout="constrained")
-posteriors.draw_gradients(axes, trials)
-show(fig)
 ends = {}
 for run in trials:
     key = tuple(run["settings"][name] for name in ("target", "batch", "path_gradient"))
@@ -512,6 +477,7 @@ gains = {
 print("full over path:", ", ".join(f"{gain:.1f}" for gain in gains.values()))
 assert min(gains.values()) > 1.2 and min(gains[logistic[1], n] for n in (32, 128, 512)) > 3
 assert ends[forms[0], 32, True] < ends[forms[0], 512, True]
+figures.gradients(trials)
 
 # %% [markdown]
 # It matters, and more where the flow comes close: on the logistic regression the full gradient stalls at a divergence several times larger, because the last hundredths of a nat drown in its noise. On the funnel the gain is smaller. The price is about one more forward pass a step. For a fixed number of gradients small batches win here: more steps count for more than less noise, once the step size falls to zero at the end. Large batches pay when the rows of a batch are computed in parallel, or where the noise is what limits.

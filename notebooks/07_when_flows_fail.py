@@ -26,16 +26,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, checks, objectives, weights
-from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET, density, panels, show
-from nflib_min.targets import Target, table_1
-from nflib_min.training import cosine_decay, fit
-
-
-def planar_flow(K):
-    return Flow(StandardNormal(2), Chain([Affine(2), Planar(2, length=K)]))
-
-
+from nflib_min import Target, cosine_decay, fit, table_1
+from nflib_min.plotting import FLOW, LOG_DET, show
 from notebooks import mistakes
+from notebooks.figures import when_flows_fail as figures
 
 # %%
 programs = {"correct": mistakes.VariationalProgram()}
@@ -50,19 +44,9 @@ def size(error):
 
 
 # %% alt="Left, fourteen training losses that all fall overall. Right, how many laws object to each: none to the correct one, marked by a diamond, and one to three to each of the others." caption="Fourteen programs train (left). One is correct; can you tell which? The laws can (right): each of thirteen mistakes sets off one to three of them."
-fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.9), layout="constrained")
-for run in runs.values():
-    loss = run.history["loss"].reshape(-1, 10).mean(axis=1)  # blocks of ten steps
-    left.plot(np.arange(5, 150, 10), (loss - loss.min()) / np.ptp(loss), color="0.45", lw=0.8)
-left.set(xlabel="step", ylabel="loss, from its highest 1 to its lowest 0")
 objections = [len(found.keys() & mistakes.LAWS.keys()) for found in alarms.values()]
-right.barh(range(14), objections, 0.6, color=LOG_DET)
-right.plot(0, 0, "D", color=FLOW)
-right.set(xlabel="laws that object, of 6", xlim=(-0.15, 3.3), xticks=range(4))
-right.set_yticks(range(14), programs, fontsize=8)
-right.invert_yaxis()
-show(fig)
 assert objections[0] == 0 and min(objections[1:]) == 1 and max(objections) == 3
+figures.fourteen_losses(objections, programs, runs)
 
 # %% [markdown]
 # [Previous: Does a flow posterior give the right answer?](06_real_posteriors.ipynb)
@@ -225,21 +209,9 @@ assert all({*alarms[n]} == {"round trip", "mass"} for n in maps)
 assert list(folded.values()) == [False, True, True]
 
 # %% alt="Left, the map along w: increasing when constrained, with a fold for each of two mistakes. Right, fixed-point errors that shrink for c below 1 and stay large for c = 2." caption="Left: the constraint keeps the map increasing; both mistakes fold it. Right: the fixed-point inverse converges while the layer is gentle; at $c = 2$ and this point near the bend it jumps for ever."
-fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")
-for (name, value), style, color in zip(c.items(), styles[:3], colors[:3], strict=True):
-    left.plot(a, a + value * np.tanh(a), style, color=color, label=f"{name}: c = {value:.2f}")
-left.set(xlabel="$w^T z$ before the layer", ylabel="after the layer", xlim=(-4, 4), ylim=(-3, 5))
-left.legend(frameon=False, fontsize=8)
-for value, style, color in ((0.5, "-", FLOW), (0.9, "--", FLOW), (2.0, ":", LOG_DET)):
-    (root,), a = programs["correct"].root(value, 0.0, np.array([0.5])), 0.5
-    errors = [abs((a := 0.5 - value * np.tanh(a)) - root) for _ in range(40)]
-    right.semilogy(np.maximum(errors, 1e-17), style, color=color, label=f"c = {value}")
-    assert (errors[-1] < 0.1) == (value < 1)
-right.set(xlabel="fixed-point iteration", ylabel="distance from the root", ylim=(1e-13, 9))
-right.legend(frameon=False)
-show(fig)
 layers = runs["no constraint"].params
 assert (np.sum(layers["u"] * layers["w"], axis=1) > -1).all()  # no fold met in training
+figures.folds(c, colors, programs, styles)
 
 # %% [markdown]
 # Training runs forward only. It never asks for an inverse, so an inverse that fails costs nothing, and a fold is invisible point by point; [notebook 02](02_change_of_variables.ipynb) measured how it inflates the bound. On the clock the layers stay gentle, no fold is met in training, and the program seems fine until somebody's data need a stronger bend. That is why `probe` sets $w^\top u$ to $-2.5$, $2.5$ and $-3$ instead of waiting.
@@ -263,20 +235,12 @@ assert (np.sum(layers["u"] * layers["w"], axis=1) > -1).all()  # no fold met in 
 # > **Predict.** With `z_0` for `z_K` the joint density never sees the flow. What will the optimizer do with the layers, and where does the loss end?
 
 # %% alt="Reported bounds against training step. The correct one rises to the ln Z line and stays below it; the bounds of three wrong losses cross the line and keep rising." caption="A better bound than the evidence is not a success. The correct program stops at $\\ln Z$; three wrong losses cross it and go on."
-fig, ax = plt.subplots(figsize=(7.4, 3.6), layout="constrained")
 losses = "sign of the log-det", "z_0 for z_K", "closed-form KL(q_0)"
-for name, style, color in zip(("correct", *losses), styles, colors, strict=True):
-    bound = -runs[name].history["loss"].reshape(-1, 5).mean(axis=1)
-    ax.plot(np.arange(2, 150, 5), bound, style, color=color, lw=2, label=name)
-log_Z = programs["correct"].model.log_normalizer
-ax.axhline(log_Z, color=TARGET, ls="--", lw=1, label=r"$\ln Z = \ln p(x)$")
-ax.set(xlabel="step", ylabel="bound reported, nats", ylim=(-8, 8))
-ax.legend(frameon=False, fontsize=8, loc="lower right")
-show(fig)
 for name in losses:
     flip(name)
     assert "bound" in alarms[name] and "log det" not in alarms[name]
 assert list(alarms["z_0 for z_K"]) == list(alarms["closed-form KL(q_0)"]) == ["bound"]
+figures.bounds_above(colors, losses, programs, runs, styles)
 
 # %% [markdown]
 # Each wrong loss is a free lunch. With `z_0` for `z_K` stretching raises the log-determinant and nothing pulls back. With the closed-form $D_{\mathrm{KL}}[q_0 \Vert p]$ the prior judges $z_0$ while the likelihood judges $z_K$, so the layers may leave the prior behind; it is an easy slip, because without a flow that closed form is right, and it is how variational autoencoders begin. With the wrong sign a collapse counts as spreading; this one the mass sees too, since $q_K$ itself is computed with the sign. The other two have an impeccable map, and no law of the map can object.
@@ -386,6 +350,10 @@ def train(flow, target, steps, seed, away=0.0, annealed=False, log_scale=0.0):
 
 
 # %%
+def planar_flow(K):
+    return Flow(StandardNormal(2), Chain([Affine(2), Planar(2, length=K)]))
+
+
 def kl(params, flow, target):
     return objectives.kl_to_target(params, flow, target, 20_000, np.random.default_rng(9))[0]
 
@@ -413,19 +381,7 @@ assert abs((log_q - islands.log_prob(z)).mean()) < 0.02 and agree
 assert min(kl(params, eight, islands) for params in narrow) > 0.6
 
 # %% alt="Left two islands, in the middle a flow that covers one of them, right the divergences of twenty runs by start. From random places without annealing all lie on the line ln 2." caption="One island lost costs $\\ln 2$, whatever the seed. The start and the annealing decide; the length of the flow and the optimizer are the same in all twenty runs."
-from functools import partial
-
-fig, ((one, two, right),) = panels(1, 3, size=2.8)
-density(one, islands.log_prob, (-8.0, 8.0), title="target")
-density(two, partial(eight.log_prob, lost[0]), (-8.0, 8.0), title="a run that lost half")
-names = "middle", "middle,\nannealed", "random", "random,\nannealed"
-for x, start in enumerate(starts):
-    right.plot(x + np.linspace(-0.2, 0.2, 5), ends[start], "o", color=FLOW, ms=5, alpha=0.8)
-right.axhline(np.log(2), color=TARGET, ls="--", lw=1)
-right.text(0.6, 0.71, r"$\ln 2$", color=TARGET)
-right.set_xticks(range(4), names, fontsize=8)
-right.set(ylabel="KL(q || p), nats", ylim=(-0.02, 0.8), title="five seeds each")
-show(fig)
+figures.islands(eight, ends, islands, lost, starts)
 
 # %% [markdown]
 # The spread over seeds is the warning when there is one: from the middle without annealing the five runs disagree. From random places there is none. All five report the same bound to within 0.02 nats, because the islands are equal, and yet they sit on different islands. Comparing bounds over seeds is therefore not enough; compare *draws*.
@@ -498,19 +454,7 @@ print(f"beyond radius 6: the target {far[0]:.2f} of its mass, the flow below 0.0
 assert abs(far[0] - 1 / 19) < 0.004 and far[1] < 0.02
 
 # %% alt="Left, log densities along a ray: the flow leaves the target at about 7 and falls away. Right, effective sample size over n for four seeds: falling for the flow, level for the mixture." caption="Left: the flow is right where it has draws. Right: with more draws the share of effective ones sinks, one far draw at a time; the defensive mixture (dotted) stays level."
-r, fig = np.linspace(0, 12, 200), plt.figure(figsize=(8.4, 3.3), layout="constrained")
-left, right = fig.subplots(1, 2)
-ray = np.stack([r, 0 * r], axis=1)
-left.plot(r, heavy.log_prob(ray), "--", color=TARGET, lw=2, label="target")
-left.plot(r, eight.log_prob(tailed, ray), color=FLOW, lw=2, label="flow, K = 8")
-left.set(xlabel="$z_1$, with $z_2 = 0$", ylabel="log density, nats", ylim=(-32, 0))
-left.legend(frameon=False)
-for name, kind, style, color in (("flow", flow, "-", FLOW), ("mixture", mixture, ":", BASE)):
-    lines = right.semilogx(sizes, np.transpose(kind), style, color=color, lw=1.5)
-    lines[0].set_label(name)
-right.set(xlabel="draws n", ylabel="effective sample size / n", ylim=(0, 1.05))
-right.legend(frameon=False, loc="lower left")
-show(fig)
+figures.tails(eight, flow, heavy, mixture, sizes, tailed)
 
 # %% [markdown]
 # - **Symptom:** none in the bound, since $q$ has next to no draws where it is wrong. One radius-6 event in nineteen is missing from $q$, or nearly.

@@ -1,12 +1,12 @@
 r"""A small correct program, thirteen mistakes that people have made in it, and who notices.
 
-`VariationalProgram` is variational inference with a flow, written in plain lines, one method a line of the
-paper. Each mistake below it is a subclass that gets one line wrong, as published code has. The
-laws of `checks.py` are then asked about each, next to two popular checks that find none of them.
+`VariationalProgram` is variational inference with a flow, written in plain lines, one method for a
+line of the paper. Each mistake below it is a subclass that gets one line wrong, as published code
+has. The laws of `checks.py` are then asked about each, next to two common checks that find none.
 """
 
-import autograd.numpy as np
-import numpy as onp
+import autograd.numpy as anp
+import numpy as np
 from autograd import grad
 
 from nflib_min import checks
@@ -34,8 +34,8 @@ class VariationalProgram(Bijection):
     params: mean, log_variance (2,); u, w (K, 2), b (K,); z_ref (2,), log_alpha, beta (1,).
 
     >>> program = VariationalProgram()
-    >>> params = program.probe(onp.random.default_rng(0))
-    >>> checks.round_trip_error(program, params, onp.ones((3, 2))) < 1e-12
+    >>> params = program.probe(np.random.default_rng(0))
+    >>> checks.round_trip_error(program, params, np.ones((3, 2))) < 1e-12
     True
 
     Source: Rezende & Mohamed (2015), eqs. (7), (10)-(15) and appendix A.
@@ -45,22 +45,23 @@ class VariationalProgram(Bijection):
 
     def __init__(self, length: int = 3) -> None:
         self.length = length
-        self.model = LinearGaussian(onp.array([[1.0, 1.0]]), noise=0.5, x=onp.array([2.0]))
+        self.model = LinearGaussian(np.array([[1.0, 1.0]]), noise=0.5, x=np.array([2.0]))
         self.noise = StandardNormal(self.dim)
 
-    # ---------------------------------------------------------------- the lines that go wrong
+    # Each of these methods is a line that one of the mistakes gets wrong.
+
     def sigma(self, s: Array) -> Array:
         """The standard deviation of q_0, from s = ln sigma^2."""
-        return np.exp(s / 2)
+        return anp.exp(s / 2)
 
     def u_hat(self, u: Array, w: Array) -> Array:
         """Appendix A: u moved along w until w.u_hat > -1."""
-        a = np.dot(w, u)
-        return u + (m(a) - a) * w / np.dot(w, w)
+        a = anp.dot(w, u)
+        return u + (m(a) - a) * w / anp.dot(w, w)
 
     def planar_det(self, c: Array, a_in: Array, a_out: Array) -> Array:
         """(12), 1 + c h'(a) with c = w.u_hat and a = w.z + b, before (in) and after the layer."""
-        return 1 + c * (1 - np.tanh(a_in) ** 2)
+        return 1 + c * (1 - anp.tanh(a_in) ** 2)
 
     def radial_det(self, across: Array, along: Array) -> Array:
         """(14), from the stretch across the ray, 1 + beta h, and the one along it."""
@@ -68,15 +69,15 @@ class VariationalProgram(Bijection):
 
     def log(self, det: Array) -> Array:
         """ln|det| of one layer."""
-        return np.log(np.abs(det))
+        return anp.log(anp.abs(det))
 
     def root(self, c: float, b: float, t: Array) -> Array:
         """The one root a of a + c tanh(a + b) = t: within |c| of t, halved down to rounding."""
         low, high = t - abs(c), t + abs(c)
         for _ in range(60):
             a = (low + high) / 2
-            below = a + c * onp.tanh(a + b) < t
-            low, high = onp.where(below, a, low), onp.where(below, high, a)
+            below = a + c * np.tanh(a + b) < t
+            low, high = np.where(below, a, low), np.where(below, high, a)
         return (low + high) / 2
 
     def log_q(self, eps: Array, log_det: Array) -> Array:
@@ -92,12 +93,13 @@ class VariationalProgram(Bijection):
         zK, log_det = self.forward_and_log_det(params, eps)
         return self.log_q(eps, log_det) - self.log_joint(zK)
 
-    def new_data(self, params: dict, n: int, rng: onp.random.Generator) -> Array:
+    def new_data(self, params: dict, n: int, rng: np.random.Generator) -> Array:
         """Fresh readings x ~ p(x), shape (n, 1): a z from the prior, then noise."""
         z = self.noise.sample(n, rng)
         return z @ self.model.W.T + self.model.noise * rng.standard_normal((n, 1))
 
-    # ------------------------------------------------------------------ and the ones that hold
+    # These lines hold in all mistakes.
+
     def start(self, params: dict, eps: Array) -> Array:
         """z_0 = mu + sigma eps, a draw of q_0."""
         return params["mean"] + self.sigma(params["log_variance"]) * eps
@@ -106,30 +108,30 @@ class VariationalProgram(Bijection):
         """z_K and the sum of the layers' ln|det|, from z_0."""
         log_det = 0.0
         for u, w, b in zip(params["u"], params["w"], params["b"], strict=True):
-            u_hat, a = self.u_hat(u, w), np.dot(z, w) + b
-            z = z + u_hat * np.tanh(a)[:, None]
-            det = self.planar_det(np.dot(w, u_hat), a, np.dot(z, w) + b)
+            u_hat, a = self.u_hat(u, w), anp.dot(z, w) + b
+            z = z + u_hat * anp.tanh(a)[:, None]
+            det = self.planar_det(anp.dot(w, u_hat), a, anp.dot(z, w) + b)
             log_det = log_det + self.log(det)
         z_ref, alpha, beta = self._radial(params)
-        r = np.sqrt(np.sum((z - z_ref) ** 2, axis=1))
+        r = anp.sqrt(anp.sum((z - z_ref) ** 2, axis=1))
         across, along = 1 + beta / (alpha + r), 1 + alpha * beta / (alpha + r) ** 2
         log_det = log_det + self.log(self.radial_det(across, along))
         return z_ref + across[:, None] * (z - z_ref), log_det
 
     def forward_and_log_det(self, params: dict, z0: Array) -> tuple[Array, Array]:
         zK, log_det = self.layers(params, self.start(params, z0))
-        return zK, log_det + np.sum(params["log_variance"]) / 2
+        return zK, log_det + anp.sum(params["log_variance"]) / 2
 
     def inverse_and_log_det(self, params: dict, zK: Array) -> tuple[Array, Array]:
         z_ref, alpha, beta = self._radial(params)
-        R = onp.sqrt(onp.sum((zK - z_ref) ** 2, axis=1))
+        R = np.sqrt(np.sum((zK - z_ref) ** 2, axis=1))
         B = alpha + beta - R  # r^2 + B r - alpha R = 0
-        r = (onp.sqrt(B**2 + 4 * alpha * R) - B) / 2
+        r = (np.sqrt(B**2 + 4 * alpha * R) - B) / 2
         z = z_ref + (zK - z_ref) / (1 + beta / (alpha + r))[:, None]
         for u, w, b in reversed(list(zip(params["u"], params["w"], params["b"], strict=True))):
             u_hat = self.u_hat(u, w)
-            a = self.root(onp.dot(w, u_hat), b, z @ w)
-            z = z - u_hat * onp.tanh(a + b)[:, None]
+            a = self.root(np.dot(w, u_hat), b, z @ w)
+            z = z - u_hat * np.tanh(a + b)[:, None]
         eps = (z - params["mean"]) / self.sigma(params["log_variance"])
         return eps, -self.forward_and_log_det(params, eps)[1]
 
@@ -139,43 +141,42 @@ class VariationalProgram(Bijection):
         return self.log_q(eps, -log_det)
 
     def _radial(self, params: dict) -> tuple[Array, Array, Array]:
-        alpha = np.exp(params["log_alpha"])
+        alpha = anp.exp(params["log_alpha"])
         return params["z_ref"], alpha, softplus(params["beta"]) - alpha
 
-    # ----------------------------------------------------------------------------- parameters
-    def init(self, rng: onp.random.Generator) -> dict:
+    def init(self, rng: np.random.Generator) -> dict:
         """Close to the identity, as for training."""
         return {
-            "mean": onp.zeros(2),
-            "log_variance": onp.zeros(2),
+            "mean": np.zeros(2),
+            "log_variance": np.zeros(2),
             "u": 0.01 * rng.standard_normal((self.length, 2)),
             "w": rng.standard_normal((self.length, 2)),
             "b": rng.standard_normal(self.length),
             "z_ref": rng.standard_normal(2),
-            "log_alpha": onp.zeros(1),
-            "beta": onp.full(1, 0.6),  # softplus(0.6) = 1.04, hardly more than alpha
+            "log_alpha": np.zeros(1),
+            "beta": np.full(1, 0.6),  # softplus(0.6) = 1.04, hardly more than alpha
         }
 
-    def probe(self, rng: onp.random.Generator) -> dict:
+    def probe(self, rng: np.random.Generator) -> dict:
         """Far from the identity, where laws bite: every layer bends, with w.u = -2.5, 2.5, -3."""
-        turn = rng.uniform(0, 2 * onp.pi, (self.length, 1))
-        w = 0.7 * onp.hstack([onp.cos(turn), onp.sin(turn)])
-        across = 0.7 * onp.hstack([-onp.sin(turn), onp.cos(turn)])
-        along = onp.array([-2.5, 2.5, -3.0])[onp.arange(self.length) % 3, None]
+        turn = rng.uniform(0, 2 * np.pi, (self.length, 1))
+        w = 0.7 * np.hstack([np.cos(turn), np.sin(turn)])
+        across = 0.7 * np.hstack([-np.sin(turn), np.cos(turn)])
+        along = np.array([-2.5, 2.5, -3.0])[np.arange(self.length) % 3, None]
         return self.init(rng) | {
             "mean": rng.standard_normal(2),
-            "log_variance": onp.array([0.6, -0.8]),
+            "log_variance": np.array([0.6, -0.8]),
             "w": w,
             "u": along * w / 0.7**2 + across,
-            "beta": onp.full(1, 2.0),
+            "beta": np.full(1, 2.0),
         }
 
     def train(self, steps: int = 150, seed: int = 0, batch: int = 64) -> Fit:
         """Adam on the mean of `free_energies`: algorithm 1 without the inference network."""
-        rng = onp.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
 
-        def loss(params: dict, rng: onp.random.Generator, step: int) -> float:
-            return np.mean(self.free_energies(params, rng.standard_normal((batch, self.dim))))
+        def loss(params: dict, rng: np.random.Generator, step: int) -> float:
+            return anp.mean(self.free_energies(params, rng.standard_normal((batch, self.dim))))
 
         return fit(loss, self.init(rng), steps, rng, learning_rate=0.05)
 
@@ -183,7 +184,6 @@ class VariationalProgram(Bijection):
         return type(self).__name__
 
 
-# ------------------------------------------------------------------------------- the mistakes
 class WrongSign(VariationalProgram):
     """The sign of the log-det."""
 
@@ -195,15 +195,15 @@ class AtTheOutput(VariationalProgram):
     """The log-det evaluated at the layer's output."""
 
     def planar_det(self, c: Array, a_in: Array, a_out: Array) -> Array:
-        return 1 + c * (1 - np.tanh(a_out) ** 2)
+        return 1 + c * (1 - anp.tanh(a_out) ** 2)
 
 
 class NormNotSquared(VariationalProgram):
     """|w| in place of |w|^2 in the constraint."""
 
     def u_hat(self, u: Array, w: Array) -> Array:
-        a = np.dot(w, u)
-        return u + (m(a) - a) * w / np.sqrt(np.dot(w, w))
+        a = anp.dot(w, u)
+        return u + (m(a) - a) * w / anp.sqrt(anp.dot(w, w))
 
 
 class NoConstraint(VariationalProgram):
@@ -224,14 +224,14 @@ class DetNotLog(VariationalProgram):
     """The determinant in place of its logarithm."""
 
     def log(self, det: Array) -> Array:
-        return np.abs(det)
+        return anp.abs(det)
 
 
 class Epsilon(VariationalProgram):
     """An epsilon inside the log, 'for stability'."""
 
     def log(self, det: Array) -> Array:
-        return np.log(np.abs(det) + 1e-6)
+        return anp.log(anp.abs(det) + 1e-6)
 
 
 class StartForEnd(VariationalProgram):
@@ -248,14 +248,14 @@ class ClosedFormKL(VariationalProgram):
     def free_energies(self, params: dict, eps: Array) -> Array:
         zK, log_dets = self.layers(params, self.start(params, eps))
         mu, s = params["mean"], params["log_variance"]
-        kl = np.sum(mu**2 + np.exp(s) - 1 - s) / 2  # of q_0 from the prior: the prior sees z_0
+        kl = anp.sum(mu**2 + anp.exp(s) - 1 - s) / 2  # of q_0 from the prior: the prior sees z_0
         return kl - log_dets - self.model.log_likelihood(zK)
 
 
 class PosteriorForPrior(VariationalProgram):
     """New data sampled through the posterior's flow."""
 
-    def new_data(self, params: dict, n: int, rng: onp.random.Generator) -> Array:
+    def new_data(self, params: dict, n: int, rng: np.random.Generator) -> Array:
         z, _ = self.layers(params, self.noise.sample(n, rng))
         return z @ self.model.W.T + self.model.noise * rng.standard_normal((n, 1))
 
@@ -264,7 +264,7 @@ class LogVariance(VariationalProgram):
     """sigma against ln sigma^2: draws use e^s, densities use e^(s/2)."""
 
     def sigma(self, s: Array) -> Array:
-        return np.exp(s)
+        return anp.exp(s)
 
 
 class FixedPoint(VariationalProgram):
@@ -273,7 +273,7 @@ class FixedPoint(VariationalProgram):
     def root(self, c: float, b: float, t: Array) -> Array:
         a = t
         for _ in range(60):
-            a = t - c * onp.tanh(a + b)
+            a = t - c * np.tanh(a + b)
         return a
 
 
@@ -301,7 +301,6 @@ MISTAKES = {
 }
 
 
-# -------------------------------------------------------------------------- and who notices them
 # an error above its tolerance is an alarm: lengths, nats, masses, nats, nats, standard errors
 LAWS = {
     "round trip": 1e-8,
@@ -326,18 +325,18 @@ def run_checks(program: VariationalProgram, run: Fit, seed: int = 0) -> dict[str
 
     Source: the laws of `checks`, each with its own.
     """
-    rng = onp.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     probe, eps = program.probe(rng), rng.standard_normal((300, program.dim))
     log_det = program.forward_and_log_det(probe, eps)[1]
     losses, model = run.history["loss"], program.model
     log_w = -program.free_energies(run.params, rng.standard_normal((5000, program.dim)))
-    evidence = Gaussian(onp.zeros(1), model.W @ model.W.T + model.noise**2 * onp.eye(1))  # p(x)
+    evidence = Gaussian(np.zeros(1), model.W @ model.W.T + model.noise**2 * np.eye(1))  # p(x)
     exact = evidence.sample(20_000, rng)
     return {
         "loss fell": max(0.0, float(losses[-25:].mean() - losses[:25].mean())),
         "gradient": gradient_error(program, run.params, eps),
         "round trip": checks.round_trip_error(program, probe, eps),
-        "log det": float(onp.abs(log_det - checks.log_det_by_autodiff(program, probe, eps)).max()),
+        "log det": float(np.abs(log_det - checks.log_det_by_autodiff(program, probe, eps)).max()),
         "mass": abs(checks.total_mass(lambda z: program.log_prob(probe, z), (-14, 14), 500) - 1),
         "bound": excess(log_w, model.log_normalizer),
         "finite Z": checks.mass_growth(program.log_joint),
@@ -363,18 +362,18 @@ def gradient_error(
     It is 0 for a wrong loss as for a right one: both are differentiated as they stand.
 
     >>> program = WrongSign()
-    >>> params = program.init(onp.random.default_rng(0))
-    >>> gradient_error(program, params, onp.ones((3, 2))) < 1e-6
+    >>> params = program.init(np.random.default_rng(0))
+    >>> gradient_error(program, params, np.ones((3, 2))) < 1e-6
     True
     """
 
     def loss(params: dict) -> float:
-        return np.mean(program.free_energies(params, eps))
+        return anp.mean(program.free_energies(params, eps))
 
     def moved(by: float) -> dict:
         return tree_unflatten(params, (p + by for _, p in tree_leaves(params)))
 
-    slope = sum(float(onp.sum(g)) for _, g in tree_leaves(grad(loss)(params)))
+    slope = sum(float(np.sum(g)) for _, g in tree_leaves(grad(loss)(params)))
     difference = (loss(moved(step)) - loss(moved(-step))) / (2 * step)
     return abs(slope - float(difference)) / (1 + abs(slope))
 
@@ -382,11 +381,11 @@ def gradient_error(
 def excess(log_w: Array, log_evidence: float) -> float:
     """By how many nats a bound lies above the evidence; 0 where `checks.check_bound` accepts it.
 
-    >>> excess(onp.array([0.99, 1.01]), 0.0), excess(onp.array([-1.0, -2.0]), 0.0)
+    >>> excess(np.array([0.99, 1.01]), 0.0), excess(np.array([-1.0, -2.0]), 0.0)
     (1.0, 0.0)
     """
     try:
         checks.check_bound(log_w, log_evidence)
     except AssertionError:
-        return float(onp.mean(log_w)) - log_evidence
+        return float(np.mean(log_w)) - log_evidence
     return 0.0

@@ -1,5 +1,8 @@
 """Amortized inference: the written gradient is the formula's, and the bounds are bounds."""
 
+import copy
+import pickle
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from autograd import grad
 from autograd.test_util import check_grads
 from scipy import stats
 
-from nflib_min import Planar, Radial
+from nflib_min import Chain, Inverse, Permute, Planar, Radial
 from nflib_min._trees import tree_leaves
 from nflib_min.amortized import (
     AmortizedFreeEnergy,
@@ -226,6 +229,25 @@ def test_the_written_gradient_is_autograds_of_the_formula(flow, likelihood):
 
 
 @pytest.mark.parametrize("flow", FLOWS)
+def test_only_the_flows_parameters_are_divided_by_its_length(flow):
+    """One unit of output moves mu and ln sigma by 1, each of K layers by 1/K; so do gradients."""
+    _, loss = build(flow)
+    network = loss.network
+    out = np.ones((2, network.outputs))
+    shared = network.init(np.random.default_rng(0))[1]
+    affine, *layers = network.flow_params(out, shared)
+    assert np.all(affine["mean"] == 1) and np.all(affine["log_scale"] == 1)
+    given = {name: p for part in layers for name, p in part.items() if name in network.amortized}
+    assert all(np.allclose(p, 1 / 3, rtol=1e-15) for p in given.values())
+    assert (flow == "none" or "shared" in flow) == (not given)
+    g_out, _ = network.gather(
+        [{n: np.ones_like(p) for n, p in part.items()} for part in (affine, *layers)]
+    )
+    assert np.array_equal(g_out[:, :8], np.ones((2, 8)))
+    assert g_out[:, 8:] == pytest.approx(1 / 3, rel=1e-15)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
 def test_a_path_gradient_has_the_mean_of_the_full_one(flow):
     """One x, 200,000 draws: where the two disagree in the mean, it is by noise. theta: exactly."""
     params, small = build(flow)
@@ -416,6 +438,9 @@ def test_errors_say_what_was_expected():
         AmortizedFreeEnergy(model, InferenceNetwork(5, 3), x)
     with pytest.raises(ValueError, match="bijection: expected dim 4"):
         InferenceNetwork(5, 4, Planar(3, 2))
+    for composed in (Chain([Planar(4, 2)]), Inverse(Planar(4, 2)), Permute([1, 0, 3, 2])):
+        with pytest.raises(ValueError, match="expected a map with parameters of its own"):
+            InferenceNetwork(5, 4, composed)
     with pytest.raises(ValueError, match=r"inside \(0, 1\), got 0.0"):
         AmortizedFreeEnergy(DeepLatentGaussianModel(4, 5, (7,), LogitNormal()), network, x)
     with pytest.raises(ValueError, match="samples"):
@@ -432,3 +457,15 @@ def test_a_value_that_is_not_finite_is_named(part, leaf, value, said):
     params[part][leaf][:] = value
     with pytest.raises(FloatingPointError, match=f"step 3.*{said}"):
         loss.value_and_grad(params, np.random.default_rng(0), 3)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_models_networks_and_losses_can_be_pickled_and_copied(flow):
+    params, loss = build(flow)
+    z0 = np.random.default_rng(2).standard_normal((6, 4))
+    value, g = loss.value_and_grad(params, Replayed(z0), 0)
+    for again in (pickle.loads(pickle.dumps(loss)), copy.deepcopy(loss)):
+        same_value, same_g = again.value_and_grad(params, Replayed(z0), 0)
+        assert value == same_value
+        for (_, a), (_, b) in zip(tree_leaves(g), tree_leaves(same_g), strict=True):
+            assert np.array_equal(a, b)

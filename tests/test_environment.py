@@ -69,7 +69,7 @@ def environment_faults(environment: dict) -> list[str]:
         faults.append(f"python: {python}")
     if len(pip) != 1 or given.pop("pip", None) is None or "-e ." not in pip[0]:
         return [*faults, "pip: expected pip and one pip section with -e ."]
-    by_pip = {r.name: r.specifier for r in map(Requirement, set(pip[0]) - {"-e ."})}
+    by_pip = {r.name: r.specifier for r in map(Requirement, set(pip[0]) - {"-e .", "-e ./blog"})}
     for name, bounds in wanted("test", "lab").items():
         source = by_pip if name in PIP_ONLY else given
         found = source.pop(CONDA_NAMES.get(name, name), None)

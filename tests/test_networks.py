@@ -1,5 +1,8 @@
 """The perceptron: its equation, its start, its pullback."""
 
+import copy
+import pickle
+
 import autograd.numpy as anp
 import numpy as np
 import pytest
@@ -105,3 +108,17 @@ def test_a_gradient_with_respect_to_data_is_left_out():
     part, nothing = net.with_pullback(params, x, x_is_data=True)[1](g)
     assert g_x.shape == x.shape and nothing is None
     assert all(np.array_equal(whole[name], part[name]) for name in whole)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_it_can_be_pickled_and_copied(activation):
+    net, rng = MLP((3, 4, 2), activation), np.random.default_rng(0)
+    params, x, g = net.init(rng), rng.standard_normal((5, 3)), rng.standard_normal((5, 2))
+    for again in (pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
+        assert np.array_equal(again(params, x), net(params, x))
+        for a, b in zip(
+            again.with_pullback(params, x)[1](g)[0].values(),
+            net.with_pullback(params, x)[1](g)[0].values(),
+            strict=True,
+        ):
+            assert np.array_equal(a, b)

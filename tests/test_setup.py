@@ -212,3 +212,24 @@ def test_a_full_disk_is_told_before_anything_is_removed(checkout, monkeypatch, c
         capsys.readouterr().err
     )
     assert (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize("names", [["python3"], ["python3.14"], []])
+def test_make_starts_the_set_up_with_any_python_that_is_there(tmp_path, names):
+    """A system may have python3.14 and no python3; without any, make says what to install."""
+    for name in names:
+        (tmp_path / name).write_text("#!/bin/sh\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    if shutil.which("make") is None:
+        return  # and who has none is never asked to
+    done = subprocess.run(
+        [shutil.which("make"), "--dry-run", "--always-make", "setup"],
+        cwd=setup.ROOT,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    if names:
+        assert f"{tmp_path / names[0]} tools/setup.py" in done.stdout
+    else:
+        assert "Install Python 3.10 or newer, then run make again" in done.stderr

@@ -1,11 +1,14 @@
 """The notebook tool on small notebooks: pairing, execution, pages, and what failures leave."""
 
 import os
+import sys
+from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
-from tools import notebooks, pairs
+from tools import arithmetics, notebooks, pairs
 
 
 def files(folder):
@@ -160,3 +163,29 @@ def test_a_kernel_that_does_not_start_is_one_sentence(folder, capsys, monkeypatc
 def test_the_tests_give_a_cell_as_long_as_a_run_does():
     text = (pairs.FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8")
     assert f"--nbval-cell-timeout={notebooks.CELL_SECONDS}" in text
+
+
+# -- arithmetics: what another processor prints ---------------------------------------------------
+
+
+def test_a_number_that_another_arithmetic_prints_is_listed(paired, monkeypatch):
+    monkeypatch.setattr(pairs, "FOLDER", paired)
+    replace(paired / "01_one.ipynb", "s = 2.000", "s = 2.001")
+    ((_, here, there),) = arithmetics.differences("01_one")
+    assert (here, there) == ("s = 2.000\n", "s = 2.001\n")
+
+
+def test_a_processor_is_played_by_what_this_one_can_do_without():
+    folder = Path(sys.prefix)
+    version, plain = arithmetics.variables(arithmetics.python_of(folder), None, "AVX512")
+    assert version == np.__version__ and plain["NPY_DISABLE_CPU_FEATURES"] == ""
+    _, old = arithmetics.variables(arithmetics.python_of(folder), "Prescott", "SSE4")
+    assert old["OPENBLAS_CORETYPE"] == "Prescott"
+    assert not {
+        f for f in old["NPY_DISABLE_CPU_FEATURES"].split() if f.startswith(("SSE", "X86_V2"))
+    }
+
+
+def test_the_oldest_versions_are_the_lower_bounds():
+    found = arithmetics.oldest_bounds()
+    assert "numpy==1.26" in found and "autograd==1.8" in found and len(found) == 5

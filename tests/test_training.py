@@ -3,9 +3,12 @@
 import math
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import tracemalloc
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +18,12 @@ import pytest
 
 from nflib_min import Affine, Chain, Flow, Planar, StandardNormal
 from nflib_min import checkpoint as files
+from nflib_min._state import TrainingState
 from nflib_min._trees import tree_leaves
+from nflib_min.adam import Adam
 from nflib_min.objectives import FreeEnergy, inverse_temperature
 from nflib_min.targets import Gaussian, Target, table_1
-from nflib_min.training import _State, cosine_decay, fit
+from nflib_min.training import cosine_decay, fit
 from tests.laws import arrays_of, cast, copied
 
 
@@ -200,7 +205,7 @@ def test_moments_that_no_step_feels_are_set_to_0_before_they_are_subnormal():
             return 0.0, {"x": np.full(2, 1e-3 * (step == 0), np.float32)}
 
     def trained(flush):
-        state = _State({"x": np.zeros(2, np.float32)})
+        state = TrainingState({"x": np.zeros(2, np.float32)})
         if not flush:
             state.flush = lambda: None
         least = np.inf
@@ -268,6 +273,22 @@ def test_float32_stays_float32(tmp_path):
     target = Target(lambda z: -0.5 * anp.sum(z**2 * np.array([1.0, 4.0]), axis=1), 2)
     got = fit(FreeEnergy(loss.flow, target, 8), params, 5, rng(), progress=False)
     assert {a.dtype for a in arrays_of(got.params)} == {np.dtype(np.float32)}
+
+
+def test_a_fit_takes_the_memory_of_its_vectors_and_no_more():
+    """Parameters, gradient and Adam's two moments: four vectors, whatever is copied besides."""
+
+    class Flat:
+        def value_and_grad(self, params, rng, step, out):
+            out["x"][...] = params["x"]
+            return 0.0, out
+
+    params = {"x": np.ones(500_000)}
+    tracemalloc.start()
+    fit(Flat(), params, 3, rng(), progress=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4.2 * params["x"].nbytes
 
 
 # -------------------------------------------------------------------------------- resuming
@@ -372,6 +393,32 @@ def test_an_interrupt_leaves_a_checkpoint_to_go_on_from(tmp_path):
     same(whole, fit(loss, params, 100, rng(8), checkpoint=path, progress=False))
 
 
+@pytest.mark.parametrize("problem_", [KeyboardInterrupt, FloatingPointError])
+@pytest.mark.parametrize("stop", [1, 37, 70])
+def test_what_breaks_off_loses_no_step(tmp_path, problem_, stop):
+    """The checkpoint has every step that was done, and the generator as that step found it."""
+    loss, params = problem()
+    whole = fit(loss, params, 100, rng(), progress=False)
+    path, plain = tmp_path / "c.npz", loss.value_and_grad
+
+    def breaks(params, rng, step):
+        answer = plain(params, rng, step)  # the generator has moved on
+        if step == stop:
+            raise problem_("a reason")
+        return answer
+
+    loss.value_and_grad = breaks
+    if problem_ is KeyboardInterrupt:
+        assert fit(loss, params, 100, rng(), checkpoint=path, progress=False).interrupted
+    else:
+        with pytest.raises(FloatingPointError, match="a reason"):
+            fit(loss, params, 100, rng(), checkpoint=path, progress=False)
+    seen = []
+    loss.value_and_grad = lambda params, rng, step: (seen.append(step), plain(params, rng, step))[1]
+    same(whole, fit(loss, params, 100, rng(8), checkpoint=path, progress=False))
+    assert seen == [stop, *range(stop, 100), 100]  # first and last: a checkpoint knows its loss
+
+
 BIT_GENERATORS = ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"]
 
 
@@ -384,6 +431,53 @@ def test_every_generator_of_numpy_is_resumed_to_the_same_numbers(tmp_path, name)
     whole = fit(loss, params, 40, generator(1), progress=False)
     fit(loss, params, 25, generator(1), checkpoint=tmp_path / "c", progress=False)
     same(whole, fit(loss, params, 40, generator(2), checkpoint=tmp_path / "c", progress=False))
+
+
+def test_control_c_in_the_middle_of_an_update_waits_for_its_end(tmp_path, monkeypatch):
+    """Step 99 moves the parameters and asks `flush`: there the signal comes, and Adam goes on."""
+    loss, params = problem()
+    whole = fit(loss, params, 150, rng(), progress=False)
+    flush, path = Adam.flush, tmp_path / "c.npz"
+
+    def interrupted(adam):
+        signal.raise_signal(signal.SIGINT)
+        flush(adam)
+
+    monkeypatch.setattr(Adam, "flush", interrupted)
+    assert fit(loss, params, 150, rng(), checkpoint=path, progress=False).interrupted
+    monkeypatch.undo()
+    seen, plain = [], loss.value_and_grad
+    loss.value_and_grad = lambda params, rng, step: (seen.append(step), plain(params, rng, step))[1]
+    same(whole, fit(loss, params, 150, rng(), checkpoint=path, progress=False))
+    assert min(seen) == 100
+
+
+def test_a_second_control_c_does_not_wait():
+    class Endless:
+        def value_and_grad(self, params, rng, step):
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+            raise AssertionError("the second one did not end the step")
+
+    assert fit(Endless(), {"x": np.zeros(2)}, 5, rng()).interrupted
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_training_outside_the_main_thread(tmp_path):
+    """Signals are the main thread's; `fit` works without them."""
+    loss, params = problem()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(fit, loss, params, 60, rng(), progress=False).result()
+    same(done, fit(loss, params, 60, rng(), progress=False))
+
+
+def test_a_refused_checkpoint_leaves_the_generator_alone(tmp_path):
+    path, generator = tmp_path / "c.npz", rng(5)
+    fit(bowl, {"x": np.zeros(2)}, 20, rng(), checkpoint=path)
+    before = generator.bit_generator.state
+    with pytest.raises(ValueError, match="steps: expected at least the 20 that"):
+        fit(bowl, {"x": np.zeros(2)}, 10, generator, checkpoint=path)
+    assert generator.bit_generator.state == before
 
 
 def test_a_value_that_is_not_finite_loses_no_step(tmp_path):
@@ -434,41 +528,102 @@ def test_a_checkpoint_has_the_permissions_of_the_umask_and_keeps_a_link(tmp_path
     assert (tmp_path / "far" / "real.npz").stat().st_mode & 0o777 == 0o640
 
 
-def test_what_a_killed_process_left_half_written_goes_with_the_next_write(tmp_path):
-    old, young = tmp_path / "c.npz.123.part", tmp_path / "c.npz.124.part"
-    for path in (old, young):
-        path.write_bytes(b"half")
-    os.utime(old, (0, 0))
-    fit(bowl, {"x": np.zeros(2)}, 5, rng(), checkpoint=tmp_path / "c.npz")
-    assert not old.exists() and young.exists()  # the young one may be another process's
+def test_what_a_killed_write_left_is_swept(tmp_path):
+    loss, params = problem()
+    path = tmp_path / "c[1].npz"
+    for name in ("c[1].npz.0123abcd.part", "c1.npz.0123abcd.part"):
+        (tmp_path / name).write_bytes(b"half a file")
+    fit(loss, params, 10, rng(), checkpoint=path, progress=False)
+    assert {p.name for p in tmp_path.iterdir()} == {"c[1].npz", "c1.npz.0123abcd.part"}
+
+
+def test_a_temporary_file_that_another_process_swept_is_written_again(tmp_path, monkeypatch):
+    loss, params = problem()
+    path, replace, swept = tmp_path / "c.npz", os.replace, []
+
+    def sweep_once(part, to):
+        if not swept:
+            swept.append(part)
+            Path(part).unlink()
+        return replace(part, to)
+
+    monkeypatch.setattr(files.os, "replace", sweep_once)
+    first = fit(loss, params, 10, rng(), checkpoint=path, progress=False)
+    assert swept
+    same(first, fit(loss, params, 10, rng(), checkpoint=path, progress=False))
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_training(tmp_path):
+    (tmp_path / "file").touch()
+    seen = []
+    with pytest.raises(OSError, match="file"):
+        fit(lambda *_: seen.append(1), {"x": np.zeros(2)}, 5, rng(), checkpoint=tmp_path / "file/c")
+    assert not seen
+
+
+CONTROL_C = """
+import _thread, signal, sys, threading
+from tests.test_training import problem, rng
+from nflib_min.training import fit
+loss, params = problem()
+threading.Timer(float(sys.argv[2]), _thread.interrupt_main).start()
+done = fit(loss, params, 10**6, rng(), checkpoint=sys.argv[1], checkpoint_every=10**6)
+assert done.interrupted and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+print(len(done.history["loss"]))
+"""
+
+
+def test_control_c_at_any_moment_keeps_a_whole_state(tmp_path):
+    """A signal that a clock sends falls into the middle of a step; the step is finished first."""
+    path, root = tmp_path / "c.npz", Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    steps = 0
+    for delay in (0.2, 0.33):
+        command = [sys.executable, "-c", CONTROL_C, str(path), str(delay)]
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert steps < int(done.stdout) < 10**6
+        steps = int(done.stdout)
+    loss, params = problem()
+    whole = fit(loss, params, steps, rng(), progress=False)
+    same(whole, fit(loss, params, steps, rng(3), checkpoint=path, progress=False))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has neither a umask nor modes")
+def test_files_have_the_mode_that_others_expect(tmp_path):
+    """A new file has the mode of the umask, an old one keeps its own."""
+    loss, params = problem()
+    path, plain = tmp_path / "c.npz", tmp_path / "plain"
+    plain.touch()
+    fit(loss, params, 10, rng(), checkpoint=path, progress=False)
+    assert path.stat().st_mode == plain.stat().st_mode
+    path.chmod(0o604)
+    fit(loss, params, 20, rng(), checkpoint=path, progress=False)
+    assert path.stat().st_mode & 0o777 == 0o604
 
 
 class Pair(NamedTuple):
-    u: np.ndarray
-    w: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
 
 
-def test_named_tuples_and_ordered_dicts_come_back_as_they_are():
-    params = OrderedDict(a=Pair(np.zeros(2), np.ones(3)), b=[np.zeros(1)])
+def test_named_tuples_and_ordered_dicts_keep_their_kind():
+    params = OrderedDict(b=Pair(np.zeros(2), np.ones(2)), a=[np.ones(1)])
 
     def loss(p, rng, step):
-        return anp.sum((p["a"].u - 1) ** 2) + anp.sum(p["a"].w ** 2) + anp.sum(p["b"][0] ** 2)
+        assert isinstance(p, OrderedDict) and isinstance(p["b"], Pair)
+        return anp.sum((p["b"].mean - 3.0) ** 2) + anp.sum(p["b"].scale ** 2) + p["a"][0][0] ** 2
 
-    got = fit(InPlain(loss), params, 300, rng(), learning_rate=0.05).params
-    assert type(got) is OrderedDict and type(got["a"]) is Pair
-    assert got["a"].u == pytest.approx([1, 1], abs=1e-2)
+    class Written:
+        def value_and_grad(self, p, rng, step):
+            g = OrderedDict(a=[2 * p["a"][0]], b=Pair(2 * (p["b"].mean - 3.0), 2 * p["b"].scale))
+            return loss(p, rng, step), g
 
-
-class InPlain:
-    """The gradient of a loss of nested named tuples, by differences of autograd's pieces."""
-
-    def __init__(self, loss):
-        self.loss = loss
-
-    def value_and_grad(self, params, rng, step):
-        value = float(self.loss(params, rng, step))
-        g = {"a": Pair(2 * (params["a"].u - 1), 2 * params["a"].w), "b": [2 * params["b"][0]]}
-        return value, g
+    for kind in (loss, Written()):
+        got = fit(kind, params, 300, rng(), learning_rate=0.1).params
+        assert type(got) is OrderedDict and list(got) == ["b", "a"]
+        assert type(got["b"]) is Pair and got["b"].mean == pytest.approx([3.0, 3.0], abs=0.01)
+        assert pickle.loads(pickle.dumps(got))["b"].scale == pytest.approx([0, 0], abs=0.01)
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1])
@@ -479,6 +634,14 @@ def test_a_rate_is_positive(rate):
         cosine_decay(rate, 10)
     with pytest.raises(ValueError, match="steps: expected a whole number of at least 1, got 0"):
         cosine_decay(0.1, 0)
+
+
+@pytest.mark.parametrize("eta", [-0.1, np.nan, np.inf])
+def test_a_rate_that_a_function_gives_is_checked_at_every_step(eta):
+    with pytest.raises(ValueError, match="learning_rate: expected a rate >= 0 at step 2, got"):
+        fit(bowl, {"x": np.zeros(2)}, 5, rng(), learning_rate=lambda t: 0.1 if t < 2 else eta)
+    with pytest.raises(ValueError, match="warmup: expected a whole number of at least 0, got -1"):
+        cosine_decay(0.1, 10, warmup=-1)
 
 
 @pytest.mark.parametrize("generator", [0, np.random.RandomState(0)])

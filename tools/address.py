@@ -21,7 +21,7 @@ else:
 READMES = {"README.md": "Open in", "README.ko.md": "열기:"}
 BEGIN, END = "<!-- address:begin -->", "<!-- address:end -->"
 # What the notebooks import, beside numpy, scipy and matplotlib, and Colab may lack or have too new.
-MISSING = ("autograd", "arviz", "distributed", "joblib", "scikit-learn", "threadpoolctl", "tqdm")
+MISSING = ("autograd", "distributed", "joblib", "scikit-learn", "threadpoolctl", "tqdm")
 TAGS = ["address", "remove-cell"]  # no law counts it, no page and no post shows it
 CELL = """\
 import os

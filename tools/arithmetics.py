@@ -9,12 +9,13 @@ With pyenv, PYENV_VERSION=3.10.13:3.11.7:3.12.1 makes several Pythons visible at
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools import notebooks, pairs, setup
+from tools import address, notebooks, pairs, setup
 
 HOME = setup.ROOT / "build" / "arithmetics"  # an environment a Python
 # Processors as (kernel of OpenBLAS, NumPy's newest instructions); None leaves what is there.
@@ -50,7 +51,7 @@ def environments() -> Iterator[Path]:
         answer = setup.ask([f"python3.{minor}"])
         if answer and answer[:2] == ((3, minor), True):
             there.append((f"python3.{minor}", answer[2]))
-    for name, executable in [*there, *(("oldest", there[-1][1]) if there else ())]:
+    for name, executable in [*there, *(("oldest", path) for _, path in there[-1:])]:
         folder, temporary = HOME / name, HOME / "temporary"
         if not (folder / ".ready").exists():
             print(f"Making {folder.relative_to(setup.ROOT)} ...", flush=True)
@@ -67,9 +68,9 @@ def environments() -> Iterator[Path]:
 
 def oldest_bounds() -> list[str]:
     """numpy==1.26 and so on: the lower bounds of pyproject.toml, met exactly."""
-    text = (setup.ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    lines = [line.strip().split('"')[1] for line in text.splitlines() if line.startswith('    "')]
-    bounds = dict(line.split(",")[0].split(">=") for line in lines if ">=" in line)
+    project = address.project()
+    listed = [*project["project"]["dependencies"], *project["dependency-groups"]["notebooks"]]
+    bounds = dict(re.match(r"([\w-]+)>=([\w.]+)|", entry).groups() for entry in listed)
     return [f"{name}=={bounds[name]}" for name in OLDEST]
 
 

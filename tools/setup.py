@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OLDEST, NEWEST = (3, 10), (3, 14)  # the Pythons that the requirements were resolved and tested for
 MINORS = range(NEWEST[1], OLDEST[1] - 1, -1)
 ENVIRONMENTS = {"test": ".venv", "lab": ".venv-lab"}  # filled from requirements/NAME.txt
-EDITABLE = (".",)  # our own packages, which stay where they are
+EDITABLE = (".", "blog")  # our own packages, which stay where they are
 GIGABYTES = 1.5  # free disk that a set-up needs: what it leaves, about 1 GB, and what it unpacks
 
 ANSWERS = (

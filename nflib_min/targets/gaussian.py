@@ -4,7 +4,7 @@ import autograd.numpy as anp
 import numpy as np
 
 from nflib_min._arrays import Array, check_dim
-from nflib_min.targets.target import Target
+from nflib_min.targets.target import Target, check_symmetric
 
 
 class Gaussian(Target):
@@ -31,9 +31,7 @@ class Gaussian(Target):
                 f"mean and covariance: expected shapes ({d},) and ({d}, {d}), got "
                 f"{mean.shape} and {covariance.shape}"
             )
-        if not np.allclose(covariance, covariance.T, rtol=1e-10, atol=0):
-            away = float(np.abs(covariance - covariance.T).max())
-            raise ValueError(f"covariance: expected a symmetric matrix, got one {away:.3g} off")
+        check_symmetric(covariance, "covariance")
         try:
             root = np.linalg.cholesky(covariance)
         except np.linalg.LinAlgError:

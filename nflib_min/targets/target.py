@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from autograd.core import make_vjp
+from autograd.tracer import isbox
 
 from nflib_min._arrays import Array, check_dim, check_points, check_rng, describe, untraced
 
@@ -75,7 +76,8 @@ class Target:
                     f"mean and covariance: expected shapes ({self.dim},) and ({self.dim}, "
                     f"{self.dim}), got {shapes[0]} and {shapes[1]}"
                 )
-            self.mean, self.covariance = np.array(mean, float), np.array(covariance, float)
+            self.mean = np.array(mean, float)
+            self.covariance = check_symmetric(np.array(covariance, float), "covariance")
         self.log_normalizer = log_normalizer
         self._log_density, self._gradient, self._sample = log_density, gradient, sample
 
@@ -90,7 +92,10 @@ class Target:
         return self._checked(self._log_density(z), z)
 
     def log_density_and_grad(self, z: Array) -> tuple[Array, Array]:
-        """ln p~(z), shape (n,), and its gradient, shape (n, d)."""
+        """ln p~(z), shape (n,), and its gradient, shape (n, d).
+
+        ValueError where autograd cannot follow the density back to z, which would make it 0.
+        """
         if self._gradient == "differences":
             return self._by_differences(z)
         if callable(self._gradient):
@@ -102,11 +107,12 @@ class Target:
                 )
             return self._checked(value, z), g.astype(z.dtype, copy=False)
         try:
-            vjp, value = make_vjp(self.log_density, z)
+            vjp, value = make_vjp(self._traced, z)
             return value, vjp(np.ones_like(value))
         except (TypeError, AttributeError, ValueError) as error:
             if "expected" in str(error):  # a message of this library's says what is wrong
                 raise
+            self.log_density(z)  # what is wrong without autograd, too, says so itself
             raise ValueError(f"ln p of {self.name}: {UNTRACEABLE}; got {error}") from error
 
     def log_prob(self, z: Array) -> Array:
@@ -122,16 +128,30 @@ class Target:
         check_rng(rng)
         return self._sample(check_dim(n, "n"), rng)
 
+    def _traced(self, z: Array) -> Array:
+        value = self.log_density(z)
+        if not isbox(value):  # its gradient would be 0 everywhere, and training would believe it
+            raise ValueError(
+                f"ln p of {self.name}: {UNTRACEABLE}; got values that autograd cannot follow to z"
+            )
+        return value
+
     def _by_differences(self, z: Array) -> tuple[Array, Array]:
-        value, g = self.log_density(z), np.empty_like(z)
+        at = z.astype(float)  # a difference of float32 values would have two digits
+        value, g = self.log_density(at), np.empty_like(at)
         for i in range(self.dim):
-            ahead, behind = z.copy(), z.copy()
-            step = STEP * (1 + np.abs(z[:, i]))
-            ahead[:, i] += step
-            behind[:, i] -= step
-            difference = self.log_density(ahead) - self.log_density(behind)
-            g[:, i] = difference / (ahead[:, i] - behind[:, i])
-        return value, g
+            (below, low), (above, high) = (self._beside(at, value, i, side) for side in (-1, 1))
+            rise = np.subtract(above, below, out=np.zeros_like(value), where=value > -np.inf)
+            g[:, i] = rise / np.maximum(high - low, np.finfo(float).tiny)  # 0 where both are z
+        return value.astype(z.dtype, copy=False), g.astype(z.dtype, copy=False)
+
+    def _beside(self, z: Array, value: Array, i: int, side: int) -> tuple[Array, Array]:
+        """ln p~ a little beside z in coordinate i, and where; at an edge of the support, at z."""
+        moved = z.copy()
+        moved[:, i] += side * STEP * (1 + np.abs(z[:, i]))
+        log_p = self.log_density(moved)
+        inside = log_p > -np.inf
+        return np.where(inside, log_p, value), np.where(inside, moved[:, i], z[:, i])
 
     def _checked(self, values: Any, z: Array) -> Array:
         if not hasattr(values, "dtype"):
@@ -154,3 +174,15 @@ class Target:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, dim={self.dim})"
+
+
+def check_symmetric(matrix: Array, name: str) -> Array:
+    """matrix, shape (d, d); ValueError unless it is symmetric up to rounding.
+
+    An entry (i, j) is compared with the sizes of i and j on the diagonal.
+    """
+    away = np.abs(matrix - matrix.T)
+    size = np.sqrt(np.abs(np.outer(np.diag(matrix), np.diag(matrix))))
+    if not np.all(away <= 1e-10 * size):
+        raise ValueError(f"{name}: expected a symmetric matrix, got one {away.max():.3g} off")
+    return matrix

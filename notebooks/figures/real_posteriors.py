@@ -1,9 +1,10 @@
-"""The figures and the table of the notebook on real posteriors, one function each."""
+"""The figures of notebook 06."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from nflib_min.plotting import BASE, FLOW, TARGET
+from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET, panels, show
 from nflib_min.targets import Gaussian
 from nflib_min.weights import pareto_k
 
@@ -59,12 +60,45 @@ def resampled(model, mean, covariance, n, rng):
     return z[rng.choice(n, n, p=np.exp(log_w) / np.exp(log_w).sum())]
 
 
-def gradients(axes, rows):
+def largest_weights(found, target):
+    fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    styles = {"mean-field": (BASE, "-"), "full rank": (LOG_DET, ":"), "RealNVP": (FLOW, "--")}
+    share = np.arange(1, 2001) / 20_000  # of the draws: the largest tenth
+    for name, (_, log_w, _) in found.items():
+        top = np.sort(log_w - target.log_normalizer)[::-1][:2000]
+        color, style = styles[name]
+        ax.loglog(share, np.exp(top), style, color=color, lw=2, label=name)
+    ax.axhline(1, color="0.6", lw=0.8)
+    ax.set(xlabel="share of draws with a larger weight", ylabel="weight $w / Z$")
+    ax.legend(frameon=False)
+    show(fig)
+
+
+def ridge(both, linear):
+    fig, axes = panels(1, 2, size=3.0)
+    beta = linear.sample(400_000, np.random.default_rng(5))[:, [5, 6]]
+    labels = "coefficient of total cholesterol", "of LDL cholesterol"
+    draws = {family: q["draws"] for family, q in both.items()}
+    draw(axes[0], draws, beta, [(-3.5, 1.5), (-1.5, 3)], labels)
+    show(fig)
+
+
+def funnels(z, name, rows, three):
+    fig, axes = panels(1, 3, size=2.8)
+    draws = {family: rows[name, family]["draws"] for family in three}
+    draw(axes[0], draws, z[:, [1, 0]], [(-20, 20), (-9, 9)], ("$x_1$", "$v$"))
+    show(fig)
+
+
+def gradients(trials):
     """KL against draws a step, both gradients, a panel a target: medians, and every seed."""
-    for ax, target in zip(axes, dict.fromkeys(r["settings"]["target"] for r in rows), strict=True):
+    fig, axes = plt.subplots(1, 2, figsize=(8.0, 3.3), layout="constrained")
+    for ax, target in zip(
+        axes, dict.fromkeys(r["settings"]["target"] for r in trials), strict=True
+    ):
         for path, style, color in ((True, "o-", FLOW), (False, "s--", BASE)):
             kls = {}
-            for row in rows:
+            for row in trials:
                 settings = row["settings"]
                 if (settings["target"], settings["path_gradient"]) == (target, path):
                     kls.setdefault(settings["batch"], []).append(row["values"]["kl"][0])
@@ -78,3 +112,4 @@ def gradients(axes, rows):
         ax.set_xticks(batches, batches)
         ax.set_xticks([], minor=True)
     axes[0].legend(frameon=False)
+    show(fig)

@@ -14,42 +14,14 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_output
 
-import blog
+import nbconvert_al_folio as blog
 from tests.blog import foreign
+from tests.blog.making import body, export, html_of, ran, write
 
 ROOT = Path(__file__).parents[2]
-META = {"title": "A title", "date": "2026-01-02"}
 PNG = foreign.picture()
-
-
-def write(folder: Path, *cells, name: str = "01_note.ipynb", **post) -> Path:
-    """A notebook of these cells (a string is Markdown) with this `post` metadata."""
-    cells = [new_markdown_cell(c) if isinstance(c, str) else c for c in cells]
-    for index, cell in enumerate(cells):
-        cell["id"] = f"c{index:03d}"
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(new_notebook(cells=cells, metadata={"post": {**META, **post}}), path)
-    return path
-
-
-def ran(source: str, *data: dict, tags=(), count: int | None = 1, **metadata):
-    """An executed code cell with these outputs."""
-    outputs = [new_output("display_data", data=d, metadata=metadata) for d in data]
-    return new_code_cell(
-        source, outputs=outputs, execution_count=count, metadata={"tags": list(tags)}
-    )
-
-
-def export(path: Path, **options) -> str:
-    """The text of one post."""
-    return blog.publish([path], path.parent / "site", **options)[0].read_text("utf-8")
-
-
-def body(text: str) -> str:
-    return text.split("\n---\n", 1)[1].split("{::nomarkdown}\n<style>")[0].strip()
 
 
 # --- front matter -------------------------------------------------------------------------------
@@ -113,6 +85,7 @@ REFUSALS = {
     "open environment": (["\\begin{align} x"], r"without \\end{align}"),
     "crossed": (["$$\\left( x \\begin{matrix} 1 \\right) \\end{matrix}$$"], "out of place"),
     "misplaced &": (["$a & b$"], "& outside of an array"),
+    "entity": (["$a &lt; b$"], "&lt;, which is HTML"),
     "unknown macro": (["$\\qty(x)$"], r"does not know: \\qty"),
     "unknown macro in an output": ([ran("m", {"text/latex": "$\\foo$"})], r"\\foo"),
     "unknown environment": (["$$\\begin{tikzpicture}\\end{tikzpicture}$$"], "tikzpicture"),
@@ -120,7 +93,7 @@ REFUSALS = {
     "no number": (["$x \\label{a}$ and \\ref{a}"], "no number to refer to"),
     "label twice": (["$$a\\label{q}$$", "$$b\\label{q}$$"], "stands already in cell 2"),
     "dead link": (["[there](#nowhere)"], "no heading or anchor"),
-    "widget": ([ran("w", {WIDGET: {}, "text/plain": "IntSlider()"})], "widget-view"),
+    "widget": ([ran("w", {WIDGET: {}})], "widget-view"),
     "javascript": ([ran("j", {"application/javascript": "alert(1)"})], "application/javascript"),
     "unknown output": ([ran("u", {"application/x-own": "1"})], "application/x-own"),
     "blob": ([ran("b", {"text/html": "<script>import('blob:x')</script>"})], "blob:"),
@@ -169,8 +142,9 @@ def test_errors_are_published_when_allowed(tmp_path):
             "boom()", execution_count=1, outputs=[output], metadata={"tags": list(tags)}
         )
 
-    assert "```text\nTraceback\n```" in export(write(tmp_path, cell()), allow_errors=True)
-    assert "```text\nTraceback\n```" in export(write(tmp_path, cell("raises-exception")))
+    shown = '<pre class="output stderr"><span class="ansi-red-fg">Traceback</span></pre>'
+    assert shown in export(write(tmp_path, cell()), allow_errors=True)
+    assert shown in export(write(tmp_path, cell("raises-exception")))
 
 
 # --- all or nothing, and always the same ---------------------------------------------------------
@@ -185,7 +159,8 @@ def test_the_same_notebook_gives_the_same_bytes(tmp_path):
     sites = []
     for seed in ("0", "1"):
         subprocess.run(
-            [sys.executable, "-m", "blog", tmp_path / "foreign.ipynb", "--out", tmp_path / seed],
+            [sys.executable, "-m", "nbconvert_al_folio",
+             tmp_path / "foreign.ipynb", "--out", tmp_path / seed],
             check=True, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True,
         )  # fmt: skip
         sites.append(snapshot(tmp_path / seed))
@@ -216,9 +191,9 @@ def test_a_killed_run_leaves_whole_posts(tmp_path):
     blog.publish(paths, tmp_path / "other")
     new = snapshot(tmp_path / "other")
     run = (
-        "import sys, blog.publish as p\n"
-        "keep = p._replace\n"
-        "p._replace = lambda path, data: (print('.', flush=True), keep(path, data))\n"
+        "import sys, nbconvert_al_folio as p, nbconvert_al_folio.files as f\n"
+        "keep = f.replace\n"
+        "f.replace = lambda path, data: (print('.', flush=True), keep(path, data))\n"
         "p.publish(sys.argv[2:], sys.argv[1])\n"
     )
     for moment in range(1, 17, 3):
@@ -247,11 +222,10 @@ def test_figures_go_through_the_include_and_are_named_by_content(tmp_path):
     line = next(line for line in post.splitlines() if "include" in line)
     match = re.fullmatch(
         r'\{% include figure\.liquid path="(assets/img/note/[0-9a-f]{16}\.png)" '
-        r'class="img-fluid rounded z-depth-1 bg-white p-2" '
+        r'class="img-fluid rounded z-depth-1 bg-white p-2" width="416" '
         r'alt="A &quot;plot&quot; of &lt;x&gt; &#123;{ y }}" '
-        r'caption="Mass \\\(\|J\|\\\) is <em>kept</em> &#123;% raw %}\." zoomable=true %\}'.replace(
-            "%}\\.", "&#37;}\\."
-        ),
+        r'caption="<b>Figure 1\.</b> Mass \\\(\|J\|\\\) is <em>kept</em> &#123;% raw &#37;}\." '
+        r"zoomable=true %\}",
         line,
     )
     assert match, line
@@ -280,7 +254,7 @@ def test_alt_of_the_cell_describes_images_in_html(tmp_path):
     cell = ran("a", {"text/html": "<img src='https://h/b.png'><script>'<img>'</script>"})
     cell.metadata["alt"] = 'a "moving" plot'
     text = export(write(tmp_path, cell))
-    assert "<img alt=\"a &quot;moving&quot; plot\" src='https://h/b.png'><script>'<img>'<" in text
+    assert """<img alt='a "moving" plot' src="https://h/b.png"><script>'<img>'<""" in text
 
 
 def test_images_and_links_in_raw_html_are_found(tmp_path):
@@ -320,13 +294,19 @@ def test_dollars_in_html_are_money_between_tags_and_formulas_within(tmp_path):
     assert expected in text
 
 
-def test_streams_lose_colours_and_overwritten_lines(tmp_path):
+def test_streams_lose_overwritten_lines_and_keep_colours(tmp_path):
     cell = ran("print()")
     cell.outputs = [
-        new_output("stream", name="stdout", text="\x1b[1;31mred\x1b[0m {{ x }}\n"),
+        new_output("stream", name="stdout", text="plain {{ x }}\n"),
         new_output("stream", name="stdout", text=" 10%\r100%\n```\n"),
+        new_output("stream", name="stderr", text="\x1b[1;31mred\x1b[0m {{ x }} <b>\n"),
     ]
-    assert '````text\nred {{ "{" }}{ x }}\n100%\n```\n````' in export(write(tmp_path, cell))
+    text = export(write(tmp_path, cell))
+    assert '````text\nplain {{ "{" }}{ x }}\n100%\n```\n````\n{: .output}\n' in text
+    assert (
+        '<pre class="output stderr"><span class="ansi-red-intense-fg ansi-bold">red</span>'
+        ' {{ "{" }}{ x }} &lt;b&gt;</pre>'
+    ) in text
 
 
 def test_the_richest_output_is_taken(tmp_path):
@@ -342,7 +322,7 @@ def test_tags_hide_cells(tmp_path):
     text = body(
         export(write(tmp_path, *cells, ran("kept", {"text/plain": "no"}, tags=["remove-output"])))
     )
-    assert text == "```text\nshown\n```\n\n```python\nkept\n```"
+    assert text == "```text\nshown\n```\n{: .output}\n\n```python\nkept\n```"
 
 
 # --- links, twins, exercises ----------------------------------------------------------------------
@@ -395,7 +375,7 @@ def test_bare_addresses_are_links(tmp_path):
         "see <https://h/a_b?c=1#d>, (<http://x.y/>), <https://h/>글 and [https://h/x](https://h/y)."
         ' <a href="https://h/x">https://h/x</a>'
     )
-    page = blog.publish([write(tmp_path, text)], tmp_path / "out", html=True)[0].read_text("utf-8")
+    page = html_of(write(tmp_path, text))
     assert page.count("<a href") == 5 and '(<a href="http://x.y/">http://x.y/</a>)' in page
 
 
@@ -427,40 +407,53 @@ def test_solutions_are_folded_after_their_exercise(tmp_path):
 # --- the other doors ------------------------------------------------------------------------------
 
 
-def test_nbconvert_writes_the_same_post(tmp_path):
+def test_nbconvert_writes_the_same_post_from_any_folder(tmp_path):
     nbformat.write(foreign.notebook(), tmp_path / "foreign.ipynb")
-    subprocess.run(
-        [sys.executable, "-m", "nbconvert", "--to", "blog.AlFolioExporter",
-         tmp_path / "foreign.ipynb", "--output-dir", tmp_path / "one"],
-        check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+    run = (
+        "import sys; from nbconvert.nbconvertapp import NbConvertApp\n"
+        "app = NbConvertApp.instance(); app.initialize(sys.argv[1:]); app.start()\n"
+        "print(type(app.writer).__name__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", run, "--to", "al-folio", "foreign.ipynb", "--output-dir", "one"],
+        check=True, cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
+    assert done.stdout == "AtomicWriter\n"
     blog.publish([tmp_path / "foreign.ipynb"], tmp_path / "two")
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
+
+
+def test_the_command_is_installed(tmp_path):
+    path = write(tmp_path, "text")
+    command = Path(sys.executable).with_name("al-folio")
+    done = subprocess.run(
+        [command, path.name, "--out", "site"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout == "site/_posts/2026-01-02-note.md\n"
 
 
 def test_command_line_says_why_it_refuses(tmp_path):
     path = write(tmp_path, "$\\nope$")
     done = subprocess.run(
-        [sys.executable, "-m", "blog", path, "--out", tmp_path / "site"],
+        [sys.executable, "-m", "nbconvert_al_folio", path, "--out", tmp_path / "site"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("refused: 01_note.ipynb, cell 1 (c000): a macro MathJax does not")
+    assert done.stderr.startswith(
+        "refused, and nothing written: 1 problem\n01_note.ipynb, cell 1 (c000): a macro MathJax"
+    )
 
 
-def test_page_is_one_file(tmp_path):
+def test_html_needs_no_other_file_and_keeps_its_links(tmp_path):
     nbformat.write(foreign.notebook(), tmp_path / "foreign.ipynb")
-    page = blog.publish([tmp_path / "foreign.ipynb"], tmp_path / "out", html=True)[0]
-    assert snapshot(tmp_path / "out").keys() == {"foreign.html"}
-    text = page.read_text("utf-8")
-    outside = re.findall(r"\b(?:src|href)=\"(?!data:|#)([^\"]*)", text)
-    assert outside == ["https://cdn.jsdelivr.net/npm/mathjax@3.2.2/es5/tex-mml-chtml.js"]
+    text = html_of(tmp_path / "foreign.ipynb")
+    assert re.findall(r"\b(?:src|href)=\"(?!data:|#)([^\"]*)", text) == ["other.ipynb#x"]
     assert "{%" not in re.sub(r"(?s)<pre.*?</pre>|<p>.*?</p>", "", text)
 
 
 def test_footnotes_of_a_page_lead_to_each_other(tmp_path):
     path = write(tmp_path, "one[^1]\n\n[^1]: first $x$", "two[^1]\n\n[^1]: second")
-    text = blog.publish([path], tmp_path / "out", html=True)[0].read_text("utf-8")
+    text = html_of(path)
     targets = re.findall(r'href="#(fn[^"]*)"', text)
     assert len(targets) == 4 and len(set(targets)) == 4
     assert all(f'id="{target}"' in text for target in targets)

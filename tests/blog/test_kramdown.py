@@ -20,8 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from blog import exporter
-from blog.markdown import Figure, Kramdown, Surroundings, parse
+from nbconvert_al_folio import markup
+from nbconvert_al_folio.context import Figure, PostContext
+from nbconvert_al_folio.filters import liquid
+from nbconvert_al_folio.kramdown import Kramdown
+from nbconvert_al_folio.parse import parse
+from nbconvert_al_folio.post import Post
+from nbconvert_al_folio.scan import TexError
 from tests.blog import browser
 
 WORD = "Xformula"
@@ -48,11 +53,10 @@ def jekyll():
 
 def write(source: str) -> str:
     """The body of a post for one Markdown cell."""
-    around = Surroundings(link=str, image=lambda source, alt: source)
-    post = exporter.Post({}, "", "", "en")
-    blocks = Kramdown(parse(source), around).blocks()
+    context = PostContext(link=str, image=str, describe=lambda alt, source: alt)
+    blocks = Kramdown(parse(source), context).blocks()
     assert not any(isinstance(block, Figure) for block in blocks)
-    return "\n\n".join(exporter._liquid(block, post) for block in blocks)
+    return "\n\n".join(liquid(block, Post(None)) for block in blocks)
 
 
 class Outline(HTMLParser):
@@ -201,7 +205,7 @@ def spans(draw, deep=False, lines=True, display=True):
     source, words, formulas = [], [], []
     kinds = ["word"] * 3 + ["odd"] + ["math"] * 2 + ["code"]
     if not deep:
-        kinds += ["strong", "em", "link", "br", "bold"] + ["display"] * display
+        kinds += ["strong", "em", "link", "br", "bold", "u", "font"] + ["display"] * display
     for _ in range(draw(st.integers(1, 5))):
         kind = draw(st.sampled_from(kinds))
         if kind == "word":
@@ -222,9 +226,9 @@ def spans(draw, deep=False, lines=True, display=True):
             formulas.append(("d", tex))
         else:
             inner, inner_words, inner_formulas = draw(spans(deep=True, lines=lines))
-            shape = {"strong": "**%s**", "em": "*%s*", "bold": "c<b>a %s</b>"}.get(
-                kind, "[%s](http://a.b/c_d?x=1&y=(2))"
-            )
+            shape = {"strong": "**%s**", "em": "*%s*", "bold": "c<b>a %s</b>"}
+            shape |= {"u": "c<u>a %s</u>", "font": 'c<font color="red">a %s</font>'}
+            shape = shape.get(kind, "[%s](http://a.b/c_d?x=1&y=(2))")
             pair = (shape.replace("%s", inner), shape.replace("%s", inner_words))
             formulas += inner_formulas
         between = draw(st.sampled_from([" ", "  ", "\n"])) if lines and not deep else " "
@@ -345,7 +349,7 @@ def test_any_text_is_either_refused_or_converted(jekyll, text):
     """No input makes kramdown fail, and none lets Liquid see anything of it."""
     try:
         body = write(text)
-    except exporter.tex.TexError:
+    except TexError:
         return
     assert isinstance(jekyll(body), str)
 
@@ -358,7 +362,7 @@ def test_any_text_is_either_refused_or_converted(jekyll, text):
 )
 def test_code_passes_liquid_untouched(jekyll, text):
     """Code of any content comes out as it went in, whatever Liquid might take it for."""
-    body = exporter._liquid(exporter.code("x" + text, "text"), exporter.Post({}, "", "", "en"))
+    body = liquid(markup.code("x" + text, "text"), Post(None))
     page = jekyll(body)
     code = re.search(r"(?s)<pre><code[^>]*>(.*)</code></pre>", page)[1]
     assert html.unescape(code).rstrip() == ("x" + text).rstrip()

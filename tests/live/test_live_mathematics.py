@@ -1,4 +1,4 @@
-"""The figures compute what the library computes: Node runs their modules on vectors of nflib_min."""
+"""The figures compute what the library computes: Node runs them on vectors of nflib_min."""
 
 import json
 import subprocess
@@ -141,7 +141,7 @@ def roots(rng):
 
 
 def labs(rng):
-    """What a hand may make of the lab: mild and strong layers, folded ones, radial ones, and a lie."""
+    """What a hand may make of the lab: mild layers, strong, folded, radial ones, and a lie."""
     folded = [dict(u=[-2.0, 0.8], w=[1.5, 0.3], b=0.2)], [dict(z=[0.3, -0.2], alpha=1.0, s=-0.8)]
     one = [[dict(u=[3.4, 1.0], w=[2.8, 1.0], b=0.0)], [dict(z=[0.5, 0.5], alpha=0.8, s=5.0)]]
     many = [
@@ -173,7 +173,7 @@ def errors(tmp_path_factory):
         "labs": list(labs(rng)),
     }
     file = tmp_path_factory.mktemp("live") / "vectors.json"
-    file.write_text(json.dumps(vectors, default=lambda value: value.tolist()))
+    file.write_text(json.dumps(vectors, default=lambda value: value.tolist()), encoding="utf-8")
     run = subprocess.run(["node", HERE / "agree.mjs", file], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import subprocess
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,8 +15,16 @@ from live import data
 from live import library as nf
 from tests.live.chromium import need
 
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 MODULES = sorted(live.FOLDER.glob("*.js"))
+
+
+def node(*arguments: str, text: str = "") -> str:
+    """What Node prints for a module given as text."""
+    command = ["node", "--input-type=module", *arguments]
+    run = subprocess.run(command, input=text, cwd=live.FOLDER, text=True, capture_output=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 @pytest.fixture
@@ -30,17 +39,40 @@ def shown(monkeypatch):
 
 
 def test_show_gives_a_picture_and_a_small_description(shown):
-    fig = plt.figure(figsize=(1, 1))
+    fig = plt.figure(figsize=(2, 1))
     live.show("planar", fig, alt="A figure.", caption="A caption.", layers=2, heights=[0.12345678])
-    plt.close(fig)
+    assert not plt.fignum_exists(fig.number)
     ((bundle,), options) = shown[0]
     assert set(bundle) == {"image/png", live.MIME, "text/plain"}
     assert bundle[live.MIME] == {
         "figure": "planar",
         "options": {"layers": 2, "heights": [0.123457]},
     }
-    assert options["metadata"]["image/png"] == {"alt": "A figure.", "caption": "A caption."}
+    assert options["metadata"]["image/png"] == {
+        "alt": "A figure.",
+        "caption": "A caption.",
+        "width": 200,
+    }
     assert options["raw"] and len(json.dumps(bundle[live.MIME])) < 200
+
+
+def test_a_person_in_jupyterlab_gets_a_widget_where_anywidget_is(shown, monkeypatch, tmp_path):
+    module = """class AnyWidget:
+    def __init__(self, **traits): self.traits = traits
+    def _repr_mimebundle_(self): return {"widget": [self._esm, self.traits]}, {}"""
+    (tmp_path / "anywidget.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    live.show("bound", PNG, alt="A figure.", caption="A caption.")
+    ((bundle,), _) = shown[0]
+    program, traits = bundle["widget"]
+    assert {"image/png", live.MIME} <= set(bundle)
+    assert (
+        program.endswith("export default {render: live_bound};") and traits["config"]["data"]["U1"]
+    )
+    monkeypatch.delenv("JPY_SESSION_NAME")  # a notebook that is executed keeps the picture alone
+    live.show("bound", PNG, alt="A figure.", caption="A caption.")
+    assert set(shown[1][0][0]) == {"image/png", live.MIME, "text/plain"}
 
 
 @pytest.mark.parametrize(
@@ -75,26 +107,41 @@ def test_html_holds_picture_place_and_one_module():
         'alt="A &quot;figure&quot; &amp; more"' in text
         and "<figcaption><em>Why</em></figcaption>" in text
     )
-    assert text.count("<script") == text.count("</script>") == 1
+    assert text.count('<script type="module">') == 1
+    assert text.count("<script") == text.count("</script>") == 2  # its data, and the program
     assert '"lang":"ko"' in text and '"target":"U1"' in text and '"commit"' in text
     assert live.html(description, "a.png").startswith('<figure><img src="a.png"')
 
 
+def test_the_figures_of_a_post_share_one_program_and_ask_for_its_language():
+    view = SimpleNamespace(lang="ko", footer={})
+    for name in ("mass", "bound", "mass"):
+        assert live.post(live.describe(name), view) == live.place(live.describe(name), "ko")
+    assert view.footer == {"live": live.program("mass", "bound")}
+    assert '"lang":"ko"' in live.place(live.describe("mass"), "ko")
+
+
 def test_no_data_can_end_the_script():
     text = live.render(live.describe("planar", {"note": "</script><b>"}))
-    assert text.count("</script>") == 1 and "\\u003c/script>" in text
+    assert text.count("</script>") == 2 and "\\u003c/script>" in text
+
+
+def test_liquid_and_kramdown_find_nothing_of_theirs():
+    texts = [live.program(*live.FIGURES)]
+    texts += [live.place(live.describe(n), lang) for n in live.FIGURES for lang in ("en", "ko")]
+    for text in texts:
+        assert not [sign for sign in ("{{", "{%", "{:/") if sign in text]
 
 
 def test_the_six_weigh_less_than_40_kB_and_are_short():
     need("node")
-    together = live.bundle(*live.FIGURES)
+    together = live.program(*live.FIGURES)
     assert len(gzip.compress(together.encode())) < 40_000
     lines = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in MODULES}
     assert sum(lines.values()) <= 1200
     assert max(lines[f"{name}.js"] for name in live.FIGURES) <= 200
-    for text in (together, *map(live.bundle, live.FIGURES)):
-        run = subprocess.run(["node", "--check", "--input-type=module", "-"], input=text, text=True, capture_output=True)  # fmt: skip
-        assert run.returncode == 0, run.stderr
+    for text in (live.bundle(*live.FIGURES), *map(live.bundle, live.FIGURES)):
+        node("--check", "-", text=text)
         assert not re.search(r"^\s*(import|export)\b", text, re.M)
 
 
@@ -108,19 +155,18 @@ def test_the_modules_ask_nothing_of_the_network_and_evaluate_no_text():
         assert not found, file.name
 
 
-def test_both_languages_say_the_same_things():
-    need("node")
-    script = "".join(f"import {{WORDS as {n}}} from './{n}.js';" for n in live.FIGURES)
-    script += f"console.log(JSON.stringify([{','.join(live.FIGURES)}].map(w => [Object.entries(w.en), Object.entries(w.ko)].map(e => e.map(([k, v]) => [k, String(v)])))));"
-    run = subprocess.run(["node", "--input-type=module", "-e", script], cwd=live.FOLDER, capture_output=True, text=True, check=True)  # fmt: skip
-    for english, korean in json.loads(run.stdout):
-        assert dict(english).keys() == dict(korean).keys()
-        for key, text in korean:
-            assert not re.search(r"(요|니다)\.", text), (
-                key,
-                text,
-            )  # the plain style, as in the seed
-        assert re.search("[가-힣]", dict(korean)["how"])
+def test_both_languages_say_the_same_things_and_the_figures_say_no_others():
+    for name, words in json.loads((live.FOLDER / "words.json").read_text()).items():
+        assert words["en"].keys() == words["ko"].keys()
+        program = (live.FOLDER / f"{name}.js").read_text() + (live.FOLDER / "stage.js").read_text()
+        used = set(re.findall(r"say\.(\w+)|'(\w+)'", program))
+        used = {a or b for a, b in used}
+        asked = set(re.findall(r"say\.(\w+)", program)) - {"play", "pause", "step"}  # the player's
+        assert asked <= words["en"].keys() <= used, name
+        for key, text in words["ko"].items():
+            assert text.count("{}") == words["en"][key].count("{}")
+            assert not re.search(r"(요|니다)\.", text), (key, text)  # the plain style
+        assert re.search("[가-힣]", words["ko"]["how"])
 
 
 @pytest.mark.parametrize("name", data.FILES)
@@ -143,23 +189,32 @@ def test_the_files_are_what_the_script_makes_and_the_flows_are_as_good_as_they_s
         assert abs(kl - found["kl"]) < 5 * error and found["kl"] < 0.05 and "seed" in found
 
 
-def test_the_best_gaussians_are_best():
-    for name, target in (("clock", nf.clock()), ("U1", nf.table_1("U1"))):
-        for kind, best in live.shipped("bound")[name]["reverse"].items():
+def kl(target, mean, log_sd, tilt):
+    q = nf.Gaussian(np.array(mean), data.covariance(log_sd, tilt))
+    return nf.kl_by_quadrature(q.log_prob, target.log_prob, (-8.0, 8.0), 160)
 
-            def kl(log_sd, tilt, mean=best["mean"]):
-                q = nf.Gaussian(np.array(mean), data.covariance(np.asarray(log_sd), tilt))
-                return nf.kl_by_quadrature(q.log_prob, target.log_prob, (-8.0, 8.0), 160)
 
-            sd = np.log(best["sd"])
-            least = kl(sd, best["tilt"])
-            for step in ([0.05, 0], [-0.05, 0], [0, 0.05], [0, -0.05]):
-                assert kl(sd + step, best["tilt"]) > least - 1e-6, (name, kind)
+@pytest.mark.parametrize("name", ["clock", "U1"])
+def test_the_best_gaussians_are_best(name):
+    target = nf.clock() if name == "clock" else nf.table_1(name)
+    for best in live.shipped("bound")[name]["reverse"].values():
+        mean, log_sd, tilt = best["mean"], np.log(best["sd"]), best["tilt"]
+        least = kl(target, mean, log_sd, tilt)
+        for step in ([0.05, 0], [-0.05, 0], [0, 0.05], [0, -0.05]):
+            assert kl(target, mean, log_sd + step, tilt) > least - 1e-6
+            assert kl(target, mean + np.array(step), log_sd, tilt) > least - 1e-6
+
+
+def test_only_files_that_a_figure_has_are_written(tmp_path):
+    with pytest.raises(ValueError, match="expected one of depth, bound, start, got 'planar'"):
+        data.write(tmp_path, ["planar"])
 
 
 def test_a_draft_too_large_leaves_the_old_file(tmp_path, monkeypatch):
-    (tmp_path / "start.json").write_text("{}")
+    (tmp_path / "start.json").write_text("{}", encoding="utf-8")
     monkeypatch.setitem(data.FILES, "start", lambda: {"x": [0.123] * 40_000})
     with pytest.raises(ValueError, match="expected at most 150000 bytes"):
         data.write(tmp_path, ["start"])
-    assert (tmp_path / "start.json").read_text() == "{}" and len(list(tmp_path.iterdir())) == 1
+    assert (tmp_path / "start.json").read_text(encoding="utf-8") == "{}" and len(
+        list(tmp_path.iterdir())
+    ) == 1

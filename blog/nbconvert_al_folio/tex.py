@@ -1,194 +1,13 @@
-"""Find the mathematics in a Markdown cell, check it and say it in MathJax 3's words.
-
-The scanner reads a cell from left to right, as JupyterLab does before any Markdown is parsed:
-code is passed over, each formula is replaced by one private character, and what remains is
-ordinary Markdown in which no `_`, `*`, `|` or newline of a formula can do harm.
-"""
+"""Check a formula and say it in MathJax 3's words, in one line, or safe for Markdown."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from markdown_it import MarkdownIt
-
-FIRST = 0xF0000  # one character of a private-use plane stands for one formula
-MARK = re.compile("[\U000f0000-\U000ffffd]")
-
-
-class TexError(ValueError):
-    """TeX that MathJax 3 would not typeset as written."""
-
-
-@dataclass(frozen=True)
-class Math:
-    """One formula: its TeX, whether it is displayed, and the text it was written as."""
-
-    tex: str
-    display: bool
-    source: str
-
-
-# --- finding ------------------------------------------------------------------------------------
-
-_CODE = re.compile(r"(?<!`)(?P<ticks>`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)(?P=ticks)(?!`)", re.S)
-_ATTRIBUTE = r"""\s+[A-Za-z_:][\w.:-]*(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'=<>`]+))?"""
-_TAG = re.compile(rf"</?[A-Za-z][A-Za-z0-9-]*(?:{_ATTRIBUTE})*\s*/?>|<!--.*?-->", re.S)
-_RAW = re.compile(r"<(script|style|pre|code|textarea)\b[^>]*>.*?</\1\s*>", re.S | re.I)
-_AUTOLINK = re.compile(r"<[A-Za-z][A-Za-z0-9+.-]+:[^\s<>]*>")
-_BEGIN = re.compile(r"\\begin\{([A-Za-z]+\*?)\}")
-_REFERENCE = re.compile(r"\\(?:eq)?ref\{[^{}\n]*\}")
-# "costs $5 and the density $q$", "$5와 $q$": an amount and words, not a formula; nor is "5$와 6$"
-_MONEY = re.compile(r"\d[\d,.]*\s*(?:[\uac00-\ud7a3]|[A-Za-z]{2,}\s(?:[^\\_^={}]*\s)?$)")
-_ROW = re.compile(r"\n[ \t]*\|")
-_BLANK = re.compile(r"\n[ \t]*\n")
-
-
-def scan(source: str, markdown: bool = True) -> tuple[str, list[Math]]:
-    """Replace each formula of a Markdown source (or of plain text) by one private character.
-
-    Found are `$..$` (not across a blank line; "$5 and $10" is money),
-    `$$..$$`, `\\\\(..\\\\)`, `\\\\[..\\\\]`, a bare environment `\\begin{..}..\\end{..}` and a bare
-    `\\ref` or `\\eqref`; `$` in code, in tags and after a backslash is text.
-    Returns the text and the formulas in order; raises TexError for mathematics left open.
-
-    >>> text, found = scan("the density $q(z)$ and `$HOME`")
-    >>> found[0].tex, len(text)
-    ('q(z)', 25)
-    """
-    if MARK.search(source):
-        raise TexError("a private-use character (U+F0000 and above), which marks formulas here")
-    out: list[str] = []
-    found: list[Math] = []
-    code = _code_blocks(source) if markdown else {}
-    at = 0
-    while at < len(source):
-        hit = None if at in code else _formula(source, at, code)
-        if hit is None:
-            stop = code.get(at) or _skip(source, at, markdown)
-            out.append(source[at:stop])
-        else:
-            tex, display, stop = hit
-            out.append(chr(FIRST + len(found)))
-            found.append(Math(_unquote(source, at, tex), display, source[at:stop]))
-        at = stop
-    return "".join(out), found
-
-
-def _code_blocks(source: str) -> dict[int, int]:
-    """Where each fenced or indented code block begins, and where it ends."""
-    starts = [0, *(match.end() for match in re.finditer("\n", source)), len(source)]
-    blocks = [
-        t for t in MarkdownIt("commonmark").parse(source) if t.type in ("fence", "code_block")
-    ]
-    return {starts[t.map[0]]: starts[min(t.map[1], len(starts) - 1)] for t in blocks}
-
-
-def _skip(source: str, at: int, markdown: bool) -> int:
-    """End of the piece of text or code that begins here and holds no mathematics."""
-    char = source[at]
-    if char == "\\":
-        return min(at + 2, len(source))
-    if markdown and char == "`":
-        span = _CODE.match(source, at)
-        return span.end() if span else re.compile("`+").match(source, at).end()
-    if markdown and char == "<":
-        for pattern in (_RAW, _TAG, _AUTOLINK):
-            if tag := pattern.match(source, at):
-                return tag.end()
-    return at + 1
-
-
-def _formula(source: str, at: int, code: dict[int, int]) -> tuple[str, bool, int] | None:
-    """TeX, display flag and end of the formula that begins here, if one does."""
-    if source.startswith("$$", at):
-        end = _closing(source, at + 2, "$$", {})
-        if end is None:
-            raise TexError(f"$$ that nothing closes: {source[at : at + 40]!r}")
-        return source[at + 2 : end], True, end + 2
-    if source[at] == "$":
-        end = _closing(source, at + 1, "$", code)
-        return None if end is None else (source[at + 1 : end], False, end + 1)
-    if source[at] != "\\":
-        return None
-    for opening, closing, display in (("\\\\(", "\\\\)", False), ("\\\\[", "\\\\]", True)):
-        if source.startswith(opening, at):
-            end = source.find(closing, at + 3)
-            inner = source[at + 3 : end]
-            if end > 0 and inner.strip() and (display or not _BLANK.search(inner)):
-                return inner, display, end + 3
-    if begin := _BEGIN.match(source, at):
-        end = _environment_end(source, begin[1], begin.end())
-        if end is None:
-            raise TexError(f"{begin[0]} without \\end{{{begin[1]}}}")
-        return source[at:end], True, end
-    if reference := _REFERENCE.match(source, at):
-        return reference[0], False, reference.end()
-    return None
-
-
-def _closing(source: str, at: int, mark: str, code: dict[int, int]) -> int | None:
-    """Where `$` or `$$` closes: outside braces if it can be, else at the first occasion."""
-    inline = mark == "$"
-    in_table = source[source.rfind("\n", 0, at) + 1 :].lstrip().startswith("|")
-    first, depth, start = None, 0, at
-    while at < len(source) and at not in code:
-        char = source[at]
-        if char == "\\":
-            at += 2
-            continue
-        if inline and char == "\n":
-            if _BLANK.match(source, at) or (in_table and _ROW.match(source, at)):
-                break
-        if inline and char == "`" and (span := _CODE.match(source, at)):
-            at = span.end()
-            continue
-        if source.startswith(mark, at):
-            if inline and source.startswith("$$", at):
-                if depth == 0 and not re.compile(r"\$\$[^$\n]+\$(?!\$)").match(source, at):
-                    break  # a display begins here, so the single dollar was text
-                if depth:
-                    at += 2
-                    continue
-            behind = re.match(r"\d\$\s*[\uac00-\ud7a3]", source[max(0, start - 2) : at])
-            if inline and depth == 0 and (behind or _MONEY.match(source[start:at])):
-                return None
-            # "$5 and $10" is money, "3$\times$3" is not
-            money = inline and source[at + 1 : at + 2].isdigit()
-            money = money and (source[start].isdigit() or source[at - 1].isspace())
-            if source[start:at].strip() and not money:
-                if depth == 0:
-                    return at
-                first = at if first is None else first
-            elif not money:
-                return None  # nothing in between
-            at += len(mark)
-            continue
-        depth = max(0, depth + (char == "{") - (char == "}"))
-        at += 1
-    return first
-
-
-def _environment_end(source: str, name: str, at: int) -> int | None:
-    depth = 1
-    for step in re.compile(rf"\\(begin|end)\{{{re.escape(name)}\}}").finditer(source, at):
-        depth += 1 if step[1] == "begin" else -1
-        if depth == 0:
-            return step.end()
-    return None
-
-
-def _unquote(source: str, at: int, tex: str) -> str:
-    """Take the marks of the block quotes around it off the lines after the first."""
-    line = source[source.rfind("\n", 0, at) + 1 : at]
-    depth = re.match(r"(?:[ \t]*(?:>|[-*+]|\d+[.)]))*", line)[0].count(">")
-    if depth:
-        tex = re.sub(rf"\n(?:[ \t]*>){{1,{depth}}}", "\n", tex)
-    return tex.strip()
-
+from .scan import Math, TexError
 
 # --- checking -----------------------------------------------------------------------------------
 
@@ -241,7 +60,7 @@ def check(tex: str, defined: frozenset[str] = frozenset()) -> None:
 
     >>> check(r"\\frac{1}{2")
     Traceback (most recent call last):
-    blog.tex.TexError: { that nothing closes in '\\\\frac{1}{2'
+    nbconvert_al_folio.scan.TexError: { that nothing closes in '\\\\frac{1}{2'
     """
     commands, environments = _mathjax_names()
     where = f"in {' '.join(tex.split())[:60]!r}"
@@ -261,7 +80,11 @@ def check(tex: str, defined: frozenset[str] = frozenset()) -> None:
             if not stack or stack.pop() != closes:
                 raise TexError(f"{kind if kind != chr(92) + 'end' else token} out of place {where}")
         elif kind == "&" and not stack:
-            raise TexError(f"& outside of an array or an alignment {where}")
+            entity = re.search(r"&(?:lt|gt|amp);", tex)
+            what = (
+                f"{entity[0]}, which is HTML," if entity else "& outside of an array or alignment"
+            )
+            raise TexError(f"{what} {where}")
         elif kind[1:].isalpha() and kind[1:] not in commands and kind[1:] not in defined:
             raise TexError(f"a macro MathJax does not know: {kind} {where}")
     if stack:
