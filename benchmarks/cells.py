@@ -24,7 +24,7 @@ LEARNING_RATE = 1e-3
 TOLERANCE = {"float64": 1e-8, "float32": 1e-3}  # relative
 COUPLINGS, HIDDEN = 8, (32, 32)
 POINTS = 100_000
-PIXELS, UNITS, LATENT, LENGTH = 784, 400, 40, 10  # the amortised step
+PIXELS, UNITS, LATENT, LENGTH = 784, 400, 40, 10  # the amortized step
 
 CONTENDERS = {
     "planar": (
@@ -34,7 +34,7 @@ CONTENDERS = {
     "coupling": ("ours", "normflows", "nflows", "zuko", "flowjax"),
     "density": ("ours", "textbook", "normflows", "pyro", "flowjax", "jax"),
     "sampling": ("ours", "textbook", "normflows", "pyro", "flowjax", "jax"),
-    "amortised": ("ours", "torch", "torch-compile", "jax"),
+    "amortized": ("ours", "torch", "torch-compile", "jax"),
 }
 NUMPY = ("ours", "readable", "autograd", "floor", "textbook")  # need nothing but this library
 JAX = ("flowjax", "jax", "jax-layers", "jax-scan")
@@ -81,7 +81,7 @@ CELLS = [
     ),
     Cell("density", 32, POINTS, "float64"),
     Cell("sampling", 32, POINTS, "float64"),
-    Cell("amortised", LENGTH, 100, "float32"),
+    Cell("amortized", LENGTH, 100, "float32"),
 ]
 QUICK = [
     Cell("planar", 8, 100, "float64"),
@@ -89,7 +89,7 @@ QUICK = [
     Cell("coupling", COUPLINGS, 100, "float64"),
     Cell("density", 32, 2_000, "float64"),
     Cell("sampling", 32, 2_000, "float64"),
-    Cell("amortised", LENGTH, 20, "float32"),
+    Cell("amortized", LENGTH, 20, "float32"),
 ]
 
 
@@ -103,7 +103,7 @@ def cell_named(name: str) -> Cell:
 def problem(cell: Cell) -> dict[str, Array]:
     """Parameters and draws z0 that every contender of the cell is given, in the cell's dtype."""
     rng = np.random.default_rng([cell.length, cell.batch])
-    make = {"coupling": _coupling, "amortised": _amortised}.get(cell.kind, _planar)
+    make = {"coupling": _coupling, "amortized": _amortized}.get(cell.kind, _planar)
     return {name: value.astype(cell.dtype) for name, value in make(cell, rng).items()}
 
 
@@ -131,7 +131,7 @@ def _coupling(cell: Cell, rng: np.random.Generator) -> dict[str, Array]:
     return out
 
 
-def _amortised(cell: Cell, rng: np.random.Generator) -> dict[str, Array]:
+def _amortized(cell: Cell, rng: np.random.Generator) -> dict[str, Array]:
     """Images x, noise, and the weights of both networks, rectified inside and linear at the end.
 
     The library divides what a network says about K layers by K, and so does everybody here: these

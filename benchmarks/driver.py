@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ import numpy as np
 from benchmarks import cells
 from benchmarks.cells import Cell
 from benchmarks.worker import ENVIRONMENT
+from tools import files
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -180,6 +182,7 @@ def machine() -> dict:
     return {
         "date": datetime.date.today().isoformat(),
         "processor": processor(),
+        "instructions": instructions(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "load": [round(x, 2) for x in load] if load else None,
@@ -199,27 +202,26 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def instructions() -> str | None:
+    """The widest vector instructions that this processor has; compilers and NumPy use them."""
+    flags = ""
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    names = {"AVX-512": "avx512f", "AVX2": "avx2", "SSE4": "sse4_2", "NEON": "asimd"}
+    return next((name for name, flag in names.items() if re.search(rf"\b{flag}\b", flags)), None)
+
+
 def source_digest() -> str:
     """A short digest of the library's sources: results of another state of them are not resumed."""
     sha = hashlib.sha256()
-    for path in sorted((ROOT / "nflib_min").glob("*.py")):
-        sha.update(path.name.encode() + path.read_bytes())
+    for path in sorted((ROOT / "nflib_min").rglob("*.py")):
+        sha.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return sha.hexdigest()[:12]
 
 
 def write(record: dict, path: Path) -> None:
-    """Write JSON to a temporary file beside `path`, then rename it over: never half a result."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(record, file, indent=1)
-            file.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write a record as JSON, atomically."""
+    files.write(path, json.dumps(record, indent=1) + "\n")
 
 
 def is_done(path: Path, rounds: int) -> bool:

@@ -117,7 +117,7 @@ class HandPlanar(HandTraining):
         return planar_answer("ours", loss, u, w, g["u"], g["w"], g["b"])
 
 
-class HandAmortised(HandTraining):
+class HandAmortized(HandTraining):
     def __init__(self, cell: Cell, given: dict) -> None:
         n, d, K = cell.batch, cells.LATENT, cell.length
         x = jnp.asarray(given["x"])
@@ -313,8 +313,8 @@ def build(cell: Cell, name: str, given: dict, rate: float | Callable = LEARNING_
     """The contender of this name: check(z0) answers, run(steps) is what is timed."""
     if cell.kind in ("density", "sampling"):
         return Throughput(cell, name, given)
-    if cell.kind == "amortised":
-        return HandAmortised(cell, given)
+    if cell.kind == "amortized":
+        return HandAmortized(cell, given)
     if name == "flowjax" and cell.kind == "coupling":
         return FlowjaxCoupling(cell, given)
     if name == "flowjax":

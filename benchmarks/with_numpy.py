@@ -29,7 +29,7 @@ class Draws:
 class Training:
     """Steps of `nflib_min.training.fit`: the public way, called once for a block of steps.
 
-    A block starts with fresh moments of Adam; that costs microseconds and is part of the time.
+    A block starts with fresh moments of Adam: what that costs is part of the time.
     """
 
     def __init__(self, loss: object, params: object) -> None:
@@ -235,8 +235,8 @@ def throughput_answer(result: object) -> dict:
     return {"loss": np.array(np.mean(log_q)), "zK": np.asarray(zK), "log_q": np.asarray(log_q)}
 
 
-# -------------------------------------------------------------------------------- amortised
-class AmortisedTraining(Training):
+# -------------------------------------------------------------------------------- amortized
+class AmortizedTraining(Training):
     """Algorithm 1 with the library's own model: what `reproduce.mnist` trains, on one minibatch."""
 
     def __init__(self, cell: Cell, given: dict) -> None:
@@ -269,6 +269,6 @@ def build(cell: Cell, name: str, given: dict) -> object:
         return PlanarTraining(cell, given, losses[name])
     if cell.kind == "coupling":
         return CouplingTraining(cell, given)
-    if cell.kind == "amortised":
-        return AmortisedTraining(cell, given)
+    if cell.kind == "amortized":
+        return AmortizedTraining(cell, given)
     return (Textbook if name == "textbook" else Throughput)(cell, given)

@@ -326,8 +326,8 @@ class Throughput:
         return throughput_answer(parts if len(parts) > 1 else parts[0])
 
 
-# ----------------------------------------------------------------------------------- amortised
-class AmortisedTraining(Training):
+# ----------------------------------------------------------------------------------- amortized
+class AmortizedTraining(Training):
     """The inference network, its planar flow per row and the decoder, by hand."""
 
     def __init__(self, cell: Cell, given: dict, compiled: bool) -> None:
@@ -391,6 +391,6 @@ def build(cell: Cell, name: str, given: dict) -> object:
         return planar_training(cell, name, given)
     if cell.kind == "coupling":
         return coupling_training(cell, name, given)
-    if cell.kind == "amortised":
-        return AmortisedTraining(cell, given, compiled=name == "torch-compile")
+    if cell.kind == "amortized":
+        return AmortizedTraining(cell, given, compiled=name == "torch-compile")
     return Throughput(cell, name, given)

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import cells, driver, footprint, report, scaling, with_numpy
 from benchmarks.cells import Cell
+from tools.markdown import between
 
 PLANAR = Cell("planar", 8, 100, "float64")
 
@@ -234,4 +235,4 @@ def test_the_committed_report_is_that_of_the_committed_results():
     results = report.load()
     assert results, "no results: run make bench"
     text = (report.ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    assert report.insert(text, report.full_report(results), "README.md") == text
+    assert between(text, report.BEGIN, report.END, report.full_report(results), "README.md") == text
