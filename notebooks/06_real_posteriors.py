@@ -35,8 +35,16 @@
 import autograd.numpy as np  # for what gets differentiated
 import numpy as onp  # for all the rest
 
-from nflib_min import Affine, Chain, Flow, StandardNormal, TriangularAffine
-from nflib_min import objectives, real_nvp, weights
+from nflib_min import (
+    Affine,
+    Chain,
+    Flow,
+    StandardNormal,
+    TriangularAffine,
+    objectives,
+    real_nvp,
+    weights,
+)
 from nflib_min.plotting import panels, show
 from notebooks.figures import real_posteriors as figures
 
@@ -45,8 +53,14 @@ from sklearn.datasets import load_diabetes
 
 from nflib_min import cosine_decay, fit, fit_posterior
 from nflib_min._trees import tree_leaves
-from nflib_min.targets import Gaussian, eight_schools, eight_schools_effects
-from nflib_min.targets import eight_schools_moments, linear_regression, neals_funnel
+from nflib_min.targets import (
+    Gaussian,
+    eight_schools,
+    eight_schools_effects,
+    eight_schools_moments,
+    linear_regression,
+    neals_funnel,
+)
 from nflib_min.targets.eight_schools import EFFECTS, ERRORS
 from reproduce import posteriors, sweep
 
@@ -374,7 +388,8 @@ show(fig)
 
 # %% alt="Contours of a funnel with draws of three families; RealNVP's reach farthest into neck and mouth." caption="RealNVP is close in nats and draws too little from the wide end. (Contours smoothed.)"
 funnel, name = neals_funnel(), "Neal's funnel"
-figures.neals_funnel(funnel, name, rows, three)
+z = funnel.sample(400_000, onp.random.default_rng(7))
+figures.funnels(z, name, rows, three)
 
 # %%
 q = rows[name, "RealNVP"]

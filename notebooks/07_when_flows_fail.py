@@ -25,8 +25,20 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, checks, objectives, weights
-from nflib_min import Target, cosine_decay, fit, table_1
+from nflib_min import (
+    Affine,
+    Chain,
+    Flow,
+    Planar,
+    StandardNormal,
+    Target,
+    checks,
+    cosine_decay,
+    fit,
+    objectives,
+    table_1,
+    weights,
+)
 from nflib_min.plotting import FLOW, LOG_DET, show
 from notebooks import mistakes
 from notebooks.figures import when_flows_fail as figures
@@ -211,7 +223,7 @@ assert list(folded.values()) == [False, True, True]
 # %% alt="Left, the map along w: increasing when constrained, with a fold for each of two mistakes. Right, fixed-point errors that shrink for c below 1 and stay large for c = 2." caption="Left: the constraint keeps the map increasing; both mistakes fold it. Right: the fixed-point inverse converges while the layer is gentle; at $c = 2$ and this point near the bend it jumps for ever."
 layers = runs["no constraint"].params
 assert (np.sum(layers["u"] * layers["w"], axis=1) > -1).all()  # no fold met in training
-figures.folds(c, colors, programs, styles)
+figures.folds(a, c, colors, programs, styles)
 
 # %% [markdown]
 # Training runs forward only. It never asks for an inverse, so an inverse that fails costs nothing, and a fold is invisible point by point; [notebook 02](02_change_of_variables.ipynb) measured how it inflates the bound. On the clock the layers stay gentle, no fold is met in training, and the program seems fine until somebody's data need a stronger bend. That is why `probe` sets $w^\top u$ to $-2.5$, $2.5$ and $-3$ instead of waiting.
