@@ -4,8 +4,11 @@ Everything is in nats. Noise is drawn outside whatever is differentiated: a loss
 the parameters and of z_0 already drawn.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import autograd.numpy as anp
 import numpy as np
@@ -13,7 +16,9 @@ import numpy as np
 from nflib_min._arrays import Array, Params, check_dim, check_finite
 from nflib_min.distributions import score
 from nflib_min.flow import Flow, dtype_of
-from nflib_min.targets import Target
+
+if TYPE_CHECKING:  # a target is used by what it offers: the heart does not need that wing
+    from nflib_min.targets import Target
 
 
 def free_energy(params: Params, flow: Flow, target: Target, z0: Array, beta: float = 1.0) -> float:
@@ -28,6 +33,7 @@ def free_energy(params: Params, flow: Flow, target: Target, z0: Array, beta: flo
     z0 : (n, d), draws from flow.base.
     beta : inverse temperature of the target, 1 once annealing is over.
 
+    >>> from nflib_min.targets import Target
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(StandardNormal(2), Affine(2))
     >>> z0 = flow.base.sample(4, np.random.default_rng(0))
@@ -44,6 +50,7 @@ def free_energy(params: Params, flow: Flow, target: Target, z0: Array, beta: flo
 def elbo(params: Params, flow: Flow, target: Target, z0: Array) -> float:
     r"""The evidence lower bound $-F \le \ln Z$, from the given draws z_0.
 
+    >>> from nflib_min.targets import Target
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(StandardNormal(1), Affine(1))
     >>> z0 = flow.base.sample(4, np.random.default_rng(0))
@@ -89,6 +96,7 @@ class FreeEnergy:
         where q = p every draw's gradient is exactly 0. `Bijection.forward_with_score` finds s_K
         without an inverse, at the cost of about one more forward pass for this library's maps.
 
+    >>> from nflib_min.targets import Target
     >>> from nflib_min import Affine, StandardNormal
     >>> loss = FreeEnergy(flow := Flow(StandardNormal(2), Affine(2)), Target(flow.base.log_prob, 2))
     >>> value, gradient = loss.value_and_grad(flow.init(None), np.random.default_rng(0), step=0)
@@ -161,6 +169,7 @@ def log_weights(
     Their mean is the ELBO; the log of the mean weight estimates ln Z. A draw where the target is 0
     has weight 0: its log weight is -inf.
 
+    >>> from nflib_min.targets import Target
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(StandardNormal(1), Affine(1))
     >>> log_w = log_weights(flow.init(None), flow, Target(flow.base.log_prob, 1), 3,
@@ -182,6 +191,7 @@ def kl_to_target(
     It is absolute: ValueError where the target's ln Z is not known, or n < 2. Where a draw meets a
     density of 0 it is inf.
 
+    >>> from nflib_min.targets import Target
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(StandardNormal(1), Affine(1))
     >>> target = Target(flow.base.log_prob, 1, log_normalizer=0.0)
@@ -202,6 +212,7 @@ def kl_from_target(
     By exact draws from the target and the flow's true inverse, which see a mode that q has missed.
     ValueError where the target has no sampler or no ln Z.
 
+    >>> from nflib_min.targets import Target
     >>> from nflib_min import Affine, StandardNormal
     >>> flow = Flow(base := StandardNormal(1), Affine(1))
     >>> target = Target(base.log_prob, 1, log_normalizer=0.0, sample=base.sample)

@@ -1,4 +1,4 @@
-"""`python -m reproduce ENTRY`: run the sweep of a figure or table, merge, draw, keep the ledger.
+"""`python -m reproduce ENTRY`: run the tasks of a figure or table, merge, draw, keep the ledger.
 
 Everything goes to build/reproduce: raw results, one file a task, and what is merged from them. With
 --save the merged part is written where it is committed: results/*.json, figures/*.png, LEDGER.md.
@@ -9,10 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from reproduce import fig1, fig3, ledger, mnist_data, sweep
-from reproduce.sweep import ROOT
+from reproduce import fig1, fig3, ledger, mnist_data, runs
+from reproduce.results import FOLDER as RESULTS
+from tools.files import write
 
-RESULTS, FIGURES = ROOT / "reproduce" / "results", ROOT / "reproduce" / "figures"
+FIGURES = RESULTS.with_name("figures")
 ENTRIES = {
     "fig1": "figure 1: planar and radial layers on two bases (a minute)",
     "fig3": "figure 3: four densities by 2, 8, 32 layers, the curve against K, the ablations",
@@ -53,12 +54,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--quick",
         action="store_true",
-        help="fig1, fig3, posteriors: small sweeps, which write below --out only",
+        help="fig1, fig3, posteriors: a small run, which write below --out only",
     )
     return made
 
 
-class Sweeps:
+class Output:
     """Where a run reads and writes, and how it computes."""
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -69,46 +70,46 @@ class Sweeps:
         self.results = RESULTS if options.save else out / "results"
         self.figures = FIGURES if options.save else out / "figures"
 
-    def collected(self, name: str, tasks: list[sweep.Task], leave_out: tuple = ()) -> list[dict]:
+    def collected(self, name: str, tasks: list[runs.Task], leave_out: tuple = ()) -> list[dict]:
         """Run what has no result yet, and merge everything into results/NAME.json."""
         if not self.options.partial:
-            sweep.run(tasks, self.raw, self.options.scheduler, self.options.jobs)
+            runs.run(tasks, self.raw, self.options.scheduler, self.options.jobs)
         path = self.results / f"{name}.json"
-        return sweep.collect(tasks, self.raw, path, self.options.partial, leave_out)
+        return runs.collect(tasks, self.raw, path, self.options.partial, leave_out)
 
     def draw(self, name: str, png: bytes) -> None:
-        sweep.write(self.figures / f"{name}.png", png)
+        write(self.figures / f"{name}.png", png)
 
 
-def run_fig1(at: Sweeps) -> None:
+def run_fig1(at: Output) -> None:
     at.collected("fig1", fig1.tasks(at.options.quick))
     at.draw("fig1", fig1.figure())
 
 
-def run_fig3(at: Sweeps) -> None:
+def run_fig3(at: Output) -> None:
     tasks = fig3.tasks(at.options.quick)
     rows = at.collected("fig3", tasks, leave_out=("density",))
     shown = fig3.shown(tasks, rows)
     path = at.results / "fig3_panels.json"
-    panels = sweep.collect(shown, at.raw, path, at.options.partial)
+    panels = runs.collect(shown, at.raw, path, at.options.partial)
     at.draw("fig3", fig3.figure(panels))
     at.draw("fig3_curve", fig3.curve(rows))
     at.collected("ablations", fig3.ablations(at.options.quick), leave_out=("density",))
 
 
-def run_mnist(at: Sweeps) -> None:
+def run_mnist(at: Output) -> None:
     from reproduce import fig4, mnist
 
     raw, data, last = at.raw / "mnist", at.options.mnist, at.options.epochs
     tasks = [task for tasks in mnist.rounds(data, "", last) for task in tasks]
     if not at.options.partial:
         how = {"scheduler": at.options.scheduler, "jobs": at.options.jobs}
-        tasks = mnist.sweep(raw, data, last, **how)
-    rows = sweep.collect(tasks, raw, at.results / "mnist.json", at.options.partial)
+        tasks = mnist.run_rounds(raw, data, last, **how)
+    rows = runs.collect(tasks, raw, at.results / "mnist.json", at.options.partial)
     at.draw("fig4", fig4.figure(rows))
 
 
-def run_posteriors(at: Sweeps) -> None:
+def run_posteriors(at: Output) -> None:
     from reproduce import posteriors
 
     at.collected("posteriors", posteriors.tasks(at.options.quick))
@@ -120,9 +121,9 @@ STEPS = {"fig1": run_fig1, "fig3": run_fig3, "mnist": run_mnist, "posteriors": r
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    at = Sweeps(options)
+    at = Output(options)
     if options.quick and options.save:
-        parser().error("--save: expected a whole run, got --quick, whose sweeps are too small")
+        parser().error("--save: expected a whole run, got --quick, which is too small")
     if options.quick and options.entry not in ("fig1", "fig3", "posteriors"):
         parser().error(f"--quick: expected fig1, fig3 or posteriors, got {options.entry}")
     try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from nflib_min import Flow, Planar, Radial, StandardNormal, Uniform
 from nflib_min.checks import round_trip_error, total_mass
-from reproduce.sweep import Task
+from reproduce.runs import Task
 
 LENGTHS = (1, 2, 10)
 BASES = {"Gaussian": StandardNormal(2), "square": Uniform(2, -2.0, 2.0)}

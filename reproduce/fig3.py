@@ -19,7 +19,7 @@ from nflib_min.objectives import FreeEnergy, kl_from_target, kl_to_target
 from nflib_min.planar import GAIN
 from nflib_min.targets import table_1, w1, w2, w3
 from nflib_min.training import cosine_decay, fit
-from reproduce.sweep import Task
+from reproduce.runs import Task
 
 TARGETS = ("U1", "U2", "U3", "U4")
 FLOWS = ("planar", "radial", "nice-orth", "nice-perm")

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from nflib_min._arrays import Array
-from reproduce.sweep import ROOT, write
+from reproduce.provenance import ROOT
+from tools.files import write
 
 MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",

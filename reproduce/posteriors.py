@@ -2,12 +2,11 @@ r"""Six real posteriors by five families: how far each is from the truth, as not
 
 `measure` is one call of `nflib_min.posterior.fit_posterior`, with a family of the task's choice,
 held against the truth. `compare` trains one flow by one kind of gradient and batch.
-`python -m reproduce posteriors` runs both sweeps, half an hour on one core.
+`python -m reproduce posteriors` runs everything, half an hour on one core.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +17,6 @@ from nflib_min.bijections import Bijection
 from nflib_min.objectives import FreeEnergy, kl_from_target
 from nflib_min.posterior import Stage, fit_posterior
 from nflib_min.targets import (
-    Gaussian,
     Target,
     eight_schools,
     eight_schools_effects,
@@ -29,12 +27,9 @@ from nflib_min.targets import (
 )
 from nflib_min.training import cosine_decay, fit
 from nflib_min.weights import effective_sample_size, importance_weighted_bound, pareto_k
-from reproduce import sweep
 from reproduce.reference.nuts import LOGISTIC_PRIOR_SD, breast_cancer
 from reproduce.reference.nuts import read as reference
-from reproduce.sweep import ROOT, Task
-
-RESULTS = ROOT / "reproduce" / "results"
+from reproduce.runs import Task
 
 
 # ---------------------------------------------------------------------------------- the truths
@@ -114,21 +109,6 @@ def cancer() -> Truth:
     model = logistic_regression(X, y, LOGISTIC_PRIOR_SD, names)
     mean, sd = np.array(stored["mean"]), np.array(stored["sd"])
     return Truth(model, stored["log_normalizer"]["value"], mean, sd, identity, (1, 4))
-
-
-def resampled(model: Target, mean: Array, covariance: Array, n: int, rng: object) -> Array:
-    """n draws of a posterior that is almost Gaussian, (n, d), for a picture: by importance.
-
-    The proposal is a Gaussian with the posterior's mean and 1.3 times its covariance; ValueError
-    where k-hat of the weights is not below 0.5.
-    """
-    wide = Gaussian(mean, 1.3 * np.asarray(covariance))
-    z = wide.sample(n, rng)
-    log_p = log_density(model, z)
-    k, log_w = pareto_k(log_p - wide.log_prob(z))
-    if not k < 0.5:
-        raise ValueError(f"{model}: expected k-hat below 0.5, got {k:.2f}")
-    return z[rng.choice(n, n, p=np.exp(log_w) / np.exp(log_w).sum())]
 
 
 def log_density(model: Target, z: Array) -> Array:
@@ -315,7 +295,7 @@ def compare(
     return {"kl": kl, "noise": float(np.sqrt(g.var(axis=0, ddof=1).sum()))}
 
 
-# ------------------------------------------------------------------------------------ the sweep
+# ------------------------------------------------------------------------------------ all tasks
 SEEDS = 3
 COMMON = {"version": 1, "steps": 5000, "batch": 256, "draws": 20_000}
 
@@ -346,97 +326,3 @@ def comparisons(quick: bool = False) -> list[Task]:
         for batch in (32, 128, 512)
         for path in (False, True)
     ]
-
-
-# ------------------------------------------------------------------------- for the notebook
-def medians(path: Path = RESULTS / "posteriors.json") -> dict[tuple[str, str], dict]:
-    """(target, family) -> the values of the seed whose KL is the median, the lower one of two.
-
-    Added: seconds, of one core; verdicts, of all seeds; draws, of the first seed.
-    """
-    runs = {}
-    for row in sweep.load(path):
-        key = row["settings"]["target"], row["settings"]["family"]
-        runs.setdefault(key, []).append(row)
-    found = {}
-    for key, rows in runs.items():
-        rows.sort(key=lambda row: row["values"]["kl"][0])
-        middle = rows[(len(rows) - 1) // 2]
-        found[key] = middle["values"] | {
-            "seconds": middle["cpu_seconds"],
-            "verdicts": [row["values"].get("verdict") for row in rows],
-            "draws": np.array(next(r["values"]["draws"] for r in rows if r["seed"] == 0)),
-        }
-    return found
-
-
-def table(rows: dict[tuple[str, str], dict]) -> str:
-    """Every target by every family as text; the notebook says what the columns are."""
-    lines = [f"{'':16}{'KL':>7}{'fwd KL':>9}{'k-hat':>7}{'ESS':>7}{'mean':>7}{'sd':>6}"]
-    lines[0] += f"{'w.mean':>8}{'w.sd':>6}{'ln Z':>7}{'s':>5}"
-    for name in TRUTHS:
-        lines.append(name)
-        for family in FAMILIES:
-            if (q := rows.get((name, family))) is None:
-                continue
-            forward = "-" if q["forward_kl"] is None else f"{abs(q['forward_kl'][0]):.2f}"
-            line = f"  {family:14}{abs(q['kl'][0]):7.3f}{forward:>9}{q['k_hat']:7.2f}"
-            line += f"{q['ess']:7.1%}{q['mean']:7.3f}{q['sd']:6.2f}{q['weighted_mean']:8.3f}"
-            line += f"{q['weighted_sd']:6.2f}{abs(q['log_z']):7.3f}{q['seconds']:5.0f}"
-            lines.append(line)
-    return "\n".join(lines)
-
-
-def draw(
-    axes: Array,
-    draws: dict[str, Array],
-    exact: Array,
-    limits: list[tuple[float, float]],
-    labels: tuple[str, str],
-) -> None:
-    """One panel for each of the named draws of q, (n, 2), over contours of exact ones, (m, 2)."""
-    from nflib_min.plotting import FLOW
-
-    for ax, (title, q) in zip(axes, draws.items(), strict=True):
-        ax.scatter(*q.T, s=6, color=FLOW, alpha=0.6, linewidths=0)
-        contours(ax, exact, limits)
-        ax.set(xlim=limits[0], ylim=limits[1], title=title, xlabel=labels[0])
-    axes[0].set_ylabel(labels[1])
-
-
-def contours(ax: object, z: Array, limits: list[tuple[float, float]]) -> None:
-    """Dashed lines around 50 % and 90 % of the draws z, (n, 2), from a smoothed histogram."""
-    from scipy.ndimage import gaussian_filter
-
-    from nflib_min.plotting import TARGET
-
-    counts, x, y = np.histogram2d(*z.T, bins=100, range=limits)
-    p = gaussian_filter(counts, 1.8)
-    heights = np.sort(p.ravel())[::-1]
-    within = heights.cumsum() / len(z)
-    levels = [heights[np.searchsorted(within, share)] for share in (0.9, 0.5)]
-    x, y = 0.5 * (x[1:] + x[:-1]), 0.5 * (y[1:] + y[:-1])
-    ax.contour(x, y, p.T, levels, colors=TARGET, linestyles="--", linewidths=1.4)
-
-
-def draw_gradients(axes: Array, rows: list[dict]) -> None:
-    """KL against draws a step, both gradients, a panel a target: medians, and every seed."""
-    from nflib_min.plotting import BASE, FLOW
-
-    for ax, target in zip(axes, dict.fromkeys(r["settings"]["target"] for r in rows), strict=True):
-        for path, style, color in ((True, "o-", FLOW), (False, "s--", BASE)):
-            kls = {}
-            for row in rows:
-                settings = row["settings"]
-                if (settings["target"], settings["path_gradient"]) == (target, path):
-                    kls.setdefault(settings["batch"], []).append(row["values"]["kl"][0])
-            batches = sorted(kls)
-            middle = [np.median(kls[batch]) for batch in batches]
-            label = "path gradient" if path else "full gradient"
-            ax.loglog(batches, middle, style, color=color, label=label)
-            for batch in batches:
-                ax.plot([batch] * len(kls[batch]), kls[batch], ".", color=color, alpha=0.4)
-        ax.set(title=target, xlabel="draws a step", ylabel="KL(q || p), nats")
-        ax.set_xticks(batches, batches)
-        ax.set_xticks([], minor=True)
-    axes[0].legend(frameon=False)

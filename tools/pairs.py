@@ -7,14 +7,13 @@ Alt text and caption of a figure stand on its cell's fence, in the language of t
 
 import base64
 import copy
-import os
-import tempfile
 from pathlib import Path
 
 import jupytext
 import nbformat
 
 from tools import address, editions
+from tools.files import write as write
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 HERO = "03_flow_composition"  # README.md opens with its first figure, hero.png
@@ -116,24 +115,6 @@ def first_figure(executed: Path) -> bytes:
     outputs = [output for cell in code_cells(load(executed)) for output in cell.outputs]
     pictures = (output.get("data", {}).get("image/png") for output in outputs)
     return base64.b64decode(next(filter(None, pictures)))
-
-
-def write(path: Path, content: str | bytes) -> bool:
-    """Replace a file in one step, never half of it; False if it said the same already."""
-    data = content.encode() if isinstance(content, str) else content
-    if path.exists() and path.read_bytes() == data:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    return True
 
 
 def in_step(target: Path, notebook, executed: Path) -> bool:

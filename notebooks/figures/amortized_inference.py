@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from nflib_min.plotting import FLOW, TARGET, density, panels, show
-from reproduce import fig4, paper
+from reproduce import paper, results
 
 
 def six_posteriors(every_x, log_q, model, theta):
@@ -51,7 +51,7 @@ def figure_4(epochs, gains, looked_at, paper_gain, values):
         for ax, name, printed in zip(
             axes, ("F", "KL"), (paper.FIG_4_F, paper.FIG_4_KL), strict=False
         ):
-            ours, theirs = fig4.against_K(values, flow, name, epochs), printed.get(flow, {})
+            ours, theirs = results.against_K(values, flow, name, epochs), printed.get(flow, {})
             ax.plot([*ours], [*ours.values()], f"{mark}-", color=color, label=f"{flow}, ours")
             label = f"{flow}, paper" if theirs else None
             ax.plot(

@@ -1,10 +1,86 @@
-"""The figures of notebook 06."""
+"""The figures and the table of the notebook on real posteriors, one function each."""
 
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
-from nflib_min.plotting import BASE, FLOW, LOG_DET, panels, show
-from reproduce import posteriors
+from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET, panels, show
+from nflib_min.targets import Gaussian
+from nflib_min.weights import pareto_k
+
+
+def table(rows):
+    """Every target by every family as text, from `results.medians`; the notebook names columns."""
+    lines = [f"{'':16}{'KL':>7}{'fwd KL':>9}{'k-hat':>7}{'ESS':>7}{'mean':>7}{'sd':>6}"]
+    lines[0] += f"{'w.mean':>8}{'w.sd':>6}{'ln Z':>7}{'s':>5}"
+    for target in dict.fromkeys(target for target, _ in rows):
+        lines.append(target)
+        for family, q in ((f, q) for (name, f), q in rows.items() if name == target):
+            forward = "-" if q["forward_kl"] is None else f"{abs(q['forward_kl'][0]):.2f}"
+            line = f"  {family:14}{abs(q['kl'][0]):7.3f}{forward:>9}{q['k_hat']:7.2f}"
+            line += f"{q['ess']:7.1%}{q['mean']:7.3f}{q['sd']:6.2f}{q['weighted_mean']:8.3f}"
+            line += f"{q['weighted_sd']:6.2f}{abs(q['log_z']):7.3f}{q['seconds']:5.0f}"
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def draw(axes, draws, exact, limits, labels):
+    """One panel for each of the named draws of q, (n, 2), over contours of exact ones, (m, 2)."""
+    for ax, (title, q) in zip(axes, draws.items(), strict=True):
+        ax.scatter(*np.transpose(q), s=6, color=FLOW, alpha=0.6, linewidths=0)
+        contours(ax, exact, limits)
+        ax.set(xlim=limits[0], ylim=limits[1], title=title, xlabel=labels[0])
+    axes[0].set_ylabel(labels[1])
+
+
+def contours(ax, z, limits):
+    """Dashed lines around 50 % and 90 % of the draws z, (n, 2), from a smoothed histogram."""
+    counts, x, y = np.histogram2d(*z.T, bins=100, range=limits)
+    p = gaussian_filter(counts, 1.8)
+    heights = np.sort(p.ravel())[::-1]
+    within = heights.cumsum() / len(z)
+    levels = [heights[np.searchsorted(within, share)] for share in (0.9, 0.5)]
+    x, y = 0.5 * (x[1:] + x[:-1]), 0.5 * (y[1:] + y[:-1])
+    ax.contour(x, y, p.T, levels, colors=TARGET, linestyles="--", linewidths=1.4)
+
+
+def resampled(model, mean, covariance, n, rng):
+    """n draws of a posterior that is almost Gaussian, (n, d), for a picture: by importance.
+
+    The proposal is a Gaussian with the posterior's mean and 1.3 times its covariance; ValueError
+    where k-hat of the weights is not below 0.5.
+    """
+    wide = Gaussian(mean, 1.3 * np.asarray(covariance))
+    z = wide.sample(n, rng)
+    parts = np.array_split(z, 1 + n // 1000)  # a model with data makes (rows, data) arrays
+    log_p = np.concatenate([model.log_density_and_grad(part)[0] for part in parts])
+    k, log_w = pareto_k(log_p - wide.log_prob(z))
+    if not k < 0.5:
+        raise ValueError(f"{model}: expected k-hat below 0.5, got {k:.2f}")
+    return z[rng.choice(n, n, p=np.exp(log_w) / np.exp(log_w).sum())]
+
+
+def gradients(rows):
+    """KL against draws a step, both gradients, a panel a target: medians, and every seed."""
+    fig, axes = plt.subplots(1, 2, figsize=(8.0, 3.3), layout="constrained")
+    for ax, target in zip(axes, dict.fromkeys(r["settings"]["target"] for r in rows), strict=True):
+        for path, style, color in ((True, "o-", FLOW), (False, "s--", BASE)):
+            kls = {}
+            for row in rows:
+                settings = row["settings"]
+                if (settings["target"], settings["path_gradient"]) == (target, path):
+                    kls.setdefault(settings["batch"], []).append(row["values"]["kl"][0])
+            batches = sorted(kls)
+            middle = [np.median(kls[batch]) for batch in batches]
+            label = "path gradient" if path else "full gradient"
+            ax.loglog(batches, middle, style, color=color, label=label)
+            for batch in batches:
+                ax.plot([batch] * len(kls[batch]), kls[batch], ".", color=color, alpha=0.4)
+        ax.set(title=target, xlabel="draws a step", ylabel="KL(q || p), nats")
+        ax.set_xticks(batches, batches)
+        ax.set_xticks([], minor=True)
+    axes[0].legend(frameon=False)
+    show(fig)
 
 
 def largest_weights(found, target):
@@ -26,18 +102,12 @@ def ridge(both, linear):
     beta = linear.sample(400_000, np.random.default_rng(5))[:, [5, 6]]
     labels = "coefficient of total cholesterol", "of LDL cholesterol"
     draws = {family: q["draws"] for family, q in both.items()}
-    posteriors.draw(axes[0], draws, beta, [(-3.5, 1.5), (-1.5, 3)], labels)
+    draw(axes[0], draws, beta, [(-3.5, 1.5), (-1.5, 3)], labels)
     show(fig)
 
 
 def funnels(z, name, rows, three):
     fig, axes = panels(1, 3, size=2.8)
     draws = {family: rows[name, family]["draws"] for family in three}
-    posteriors.draw(axes[0], draws, z[:, [1, 0]], [(-20, 20), (-9, 9)], ("$x_1$", "$v$"))
-    show(fig)
-
-
-def gradients(trials):
-    fig, axes = plt.subplots(1, 2, figsize=(8.0, 3.3), layout="constrained")
-    posteriors.draw_gradients(axes, trials)
+    draw(axes[0], draws, z[:, [1, 0]], [(-20, 20), (-9, 9)], ("$x_1$", "$v$"))
     show(fig)

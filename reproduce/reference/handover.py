@@ -14,7 +14,8 @@ import numpy as np
 
 from nflib_min import Affine, Flow, StandardNormal
 from nflib_min.objectives import FreeEnergy, elbo
-from nflib_min.targets import EFFECTS, ERRORS, Target, eight_schools
+from nflib_min.targets import Target, eight_schools
+from nflib_min.targets.eight_schools import EFFECTS, ERRORS
 from nflib_min.training import fit
 
 

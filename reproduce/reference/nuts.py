@@ -32,7 +32,10 @@ import numpy as np
 
 from nflib_min.targets import Target, eight_schools, logistic_regression
 from nflib_min.targets.eight_schools import EFFECTS, ERRORS
-from reproduce.sweep import canonical, commit, read_checked, sha256, versions, write
+from reproduce.provenance import commit, versions
+from reproduce.results import canonical, sha256
+from reproduce.results import read as read_checked
+from tools.files import write
 
 FOLDER = Path(__file__).parent
 FORMAT = "nflib_min reference 1"

@@ -1,12 +1,14 @@
-"""The sweep of notebook 06: truths that are true, measurements that see errors, what is stored."""
+"""What notebook 06 stands on: truths that are true, measurements that see errors, what is stored."""
 
 import numpy as np
 import pytest
 
 from nflib_min import Flow, StandardNormal, TriangularAffine
 from nflib_min.targets import Gaussian, eight_schools
-from reproduce import posteriors, sweep
-from reproduce.posteriors import FAMILIES, RESULTS, TRUTHS, Truth, exact, examine
+from notebooks.figures import real_posteriors as figures
+from reproduce import posteriors, results
+from reproduce.posteriors import FAMILIES, TRUTHS, Truth, exact, examine
+from reproduce.runs import Task
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +35,9 @@ def test_a_truth_without_a_sampler_agrees_with_importance_sampling(name):
     truth = TRUTHS[name]()
     stored = truth.model.covariance
     if stored is None:
-        stored = posteriors.reference("logistic")["covariance"]
+        stored = results.reference("logistic")["covariance"]
     rng = np.random.default_rng(0)
-    z = posteriors.resampled(truth.model, truth.mean, stored, 10_000, rng)
+    z = figures.resampled(truth.model, truth.mean, stored, 10_000, rng)
     assert np.abs((z.mean(axis=0) - truth.mean) / truth.sd).max() < 0.06
     assert np.abs(z.std(axis=0) / truth.sd - 1).max() < 0.06
 
@@ -43,7 +45,7 @@ def test_a_truth_without_a_sampler_agrees_with_importance_sampling(name):
 def test_resampled_refuses_a_proposal_that_misses():
     model = eight_schools(centred=True)  # a funnel, which no Gaussian covers
     with pytest.raises(ValueError, match=r"expected k-hat below 0.5, got"):
-        posteriors.resampled(model, model.mean, model.covariance, 5000, np.random.default_rng(0))
+        figures.resampled(model, model.mean, model.covariance, 5000, np.random.default_rng(0))
 
 
 def test_the_exact_flow_is_measured_as_exact(gaussian):
@@ -103,7 +105,7 @@ def test_path_gradients_end_with_less_noise():
 # -------------------------------------------------------------------------------- what is stored
 @pytest.fixture(scope="module")
 def stored():
-    return posteriors.medians()
+    return results.medians(results.load("posteriors"))
 
 
 def test_every_family_is_there_for_every_target(stored):
@@ -117,8 +119,8 @@ def test_stored_results_are_of_these_tasks():
         "gradients": posteriors.comparisons,
     }.items():
         names = {
-            sweep.Task(tasks()[0].function, row["settings"], row["seed"]).name
-            for row in sweep.load(RESULTS / f"{name}.json")
+            Task(tasks()[0].function, row["settings"], row["seed"]).name
+            for row in results.load(name)
         }
         assert names == {task.name for task in tasks()}
 
@@ -133,6 +135,6 @@ def test_the_gaps_that_must_be_reached(stored):
 
 
 def test_the_table_has_a_line_for_every_row(stored):
-    lines = posteriors.table(stored).splitlines()
+    lines = figures.table(stored).splitlines()
     assert len(lines) == 1 + len(TRUTHS) + len(stored)
     assert len({len(line) for line in lines if line.startswith("  ")}) == 1

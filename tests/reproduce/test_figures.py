@@ -10,8 +10,8 @@ import PIL.Image
 import pytest
 
 from nflib_min.targets import table_1, w1, w2, w3
-from reproduce import fig1, fig3, posteriors, sweep
-from reproduce.__main__ import RESULTS, Sweeps, main, parser
+from reproduce import fig1, fig3, posteriors, results, runs
+from reproduce.__main__ import RESULTS, Output, main, parser
 
 
 # ------------------------------------------------------------------------------------- figure 1
@@ -64,7 +64,7 @@ def test_flows_of_one_length_are_trained_alike(tasks):
     assert all(len(found) == 1 for found in recipes.values())
 
 
-def test_the_sweep_has_the_papers_cells_once_and_ten_seeds_of_planar():
+def test_the_tasks_have_the_papers_cells_once_and_ten_seeds_of_planar():
     seeds = {}
     for task in fig3.tasks():
         key = tuple(task.settings[name] for name in ("target", "flow", "K"))
@@ -159,14 +159,14 @@ def test_the_posteriors_of_notebook_06_are_an_entry_too(tmp_path, monkeypatch):
     for quick, out in (["--quick"], tmp_path / "quick"), ([], tmp_path):
         assert main(["posteriors", *quick, "--jobs", "1", "--out", str(tmp_path)]) == 0
         for name in ("posteriors", "gradients"):
-            (row,) = sweep.load(out / "results" / f"{name}.json")
-            assert row["cpu_seconds"] > 0 and row["commit"] == sweep.commit()  # None without git
+            (row,) = results.load(name, out / "results")
+            assert row["cpu_seconds"] > 0 and row["commit"] == runs.commit()  # None without git
     assert {path: path.read_bytes() for path in RESULTS.parent.glob("**/*.[jpm][snd]*")} == tracked
 
 
 def test_committed_results_are_written_over_only_on_demand():
-    assert Sweeps(parser().parse_args(["fig1", "--save"])).results == RESULTS
-    assert Sweeps(parser().parse_args(["fig1"])).results == Path("build/reproduce/results")
+    assert Output(parser().parse_args(["fig1", "--save"])).results == RESULTS
+    assert Output(parser().parse_args(["fig1"])).results == Path("build/reproduce/results")
     with pytest.raises(SystemExit, match="2"):
         main(["fig1", "--quick", "--save"])
 

@@ -6,9 +6,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from reproduce import fig4, mnist
+from reproduce import fig4, mnist, results
+from reproduce.ledger.table_2 import difference
 from reproduce.mnist_data import SUBSET
-from reproduce.sweep import collect, run
+from reproduce.runs import collect, run
 
 SMALL = {"images": 20, "images_5000": 0}
 
@@ -61,7 +62,30 @@ def test_every_flow_is_judged_by_bounds_that_are_in_order(flow):
         values["F"] - values["nll"]
     )
     assert values["nll_200_of_these"] > values["nll_5000"] - 1
-    assert all(np.isfinite(value) for value in values.values())
+    assert all(np.all(np.isfinite(value)) for value in values.values())
+    for name in ("F", "nll"):  # 20 digits, each a part of its own
+        assert np.mean(values[f"{name}_parts"]) == pytest.approx(values[name], abs=1e-4)
+
+
+def test_parts_of_the_digits_give_the_paired_error():
+    """Two models on the same digits: the error of the difference is that of its digits."""
+    rng = np.random.default_rng(0)
+    digits = 90 + 22 * rng.standard_normal(10_000)
+    each = [digits + rng.standard_normal(10_000) for _ in range(2)]
+    rows = [
+        {
+            "settings": {"images": 10_000},
+            "values": {"nll": float(of.mean()), "nll_parts": mnist.parts(of)},
+        }
+        for of in each
+    ]
+    gap, error = difference(rows[:1], rows[1:], "nll")
+    per_digit = each[0] - each[1]
+    assert gap == pytest.approx(per_digit.mean())
+    assert error == pytest.approx(per_digit.std() / 100, rel=0.2)  # 100 parts: known to 7 %
+    assert error < 0.1 * digits.std() / 100
+    del rows[0]["values"]["nll_parts"]
+    assert difference(rows[:1], rows[1:], "nll") == (gap, None)
 
 
 def test_the_flows_by_name():
@@ -103,19 +127,21 @@ def test_rounds_are_run_collected_and_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(
         mnist, "ROWS", [("none", 0), ("planar", 10), ("planar", 80), ("nice-perm", 80)]
     )
-    tasks = mnist.sweep(tmp_path, None, last=2, jobs=1, progress=False)
+    tasks = mnist.run_rounds(tmp_path, None, last=2, jobs=1, progress=False)
     rows = collect(tasks, tmp_path, tmp_path / "mnist.json")
     assert len(rows) == 11
     (once,) = [row for row in rows if "redraw" not in row["settings"]]
     assert once["settings"]["epochs"] == 2
-    values = fig4.plain(rows)
-    assert fig4.longest(values) == 2 and len(values) == 8
-    assert [*fig4.against_K(values, "planar", "F", 2)] == [0, 10, 80]
-    assert [*fig4.against_K(values, "nice-perm", "nll", 2)] == [0, 80]
+    values = results.models(rows)
+    assert results.longest(values) == 2 and len(values) == 8
+    assert results.models(rows, redrawn=False).keys() == {("none", 0, 2)}
+    assert [*results.against_K(values, "planar", "F", 2)] == [0, 10, 80]
+    assert [*results.against_K(values, "nice-perm", "nll", 2)] == [0, 80]
+    assert [*fig4.last(values, "planar")] == [0, 10, 80]
     picture = PIL.Image.open(io.BytesIO(fig4.figure(rows)))
     assert picture.width > 1000
 
     again = run(tasks, tmp_path, jobs=1, progress=False)  # nothing is trained a second time
     assert [record["values"] for record in again] == [row["values"] for row in rows]
     with pytest.raises(ValueError, match="expected one epoch that all models reached"):
-        fig4.longest({("none", 0, 1): {}, ("planar", 10, 2): {}})
+        results.longest({("none", 0, 1): {}, ("planar", 10, 2): {}})

@@ -1,33 +1,27 @@
 r"""Run independent tasks, on the cores of this machine or on a Dask cluster, exactly once each.
 
 A task is a function of a module, its settings and a seed; its result is one JSON file, named by a
-digest of the three. A file is there whole or not at all, so a sweep that was interrupted goes on
-where it was, and long tasks go on from their own checkpoint, to the same numbers. `collect` merges
-the files of a sweep into one that is small enough to commit.
+digest of the three and written atomically. So runs that were interrupted go on where they were, and
+long tasks go on from their own checkpoint, to the same numbers. `collect` merges the results of
+many tasks into one file that is small enough to commit; `results.load` reads it.
 """
 
-import hashlib
-import importlib.metadata
 import inspect
 import json
-import os
-import platform
-import subprocess
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import lru_cache
 from pathlib import Path
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).parent.parent
+from reproduce.provenance import commit, versions
+from reproduce.results import MERGED, canonical, load, sha256
+from reproduce.results import read as read_checked
+from tools.files import write
+
 FORMAT = "nflib_min result 1"
-MERGED = "nflib_min results 1"
-METER_SECONDS = 5.0  # how much of a killed task's CPU time can go uncounted
 
 
 @dataclass(frozen=True)
@@ -82,8 +76,11 @@ class Task:
     def name(self) -> str:
         return f"{self.function.__name__}-{sha256(self.identity)[:16]}"
 
+    def path(self, directory: str | Path) -> Path:
+        """Where the task's result is, or will be."""
+        return Path(directory) / f"{self.name}.json"
 
-# ------------------------------------------------------------------------------------- run
+
 def run(
     tasks: Sequence[Task],
     directory: str | Path,
@@ -101,7 +98,7 @@ def run(
     jobs : processes of joblib, -1 for all cores, 1 for this process itself.
     progress : None shows a bar only where a person is watching (a terminal); False never.
 
-    Errors: ValueError, before anything runs, if two tasks are the same or a result that is there is
+    Errors: ValueError, before anything runs, if two tasks are the same or an existing result is
     damaged or of another task (it is left as it is); RuntimeError at the end, when every other
     task is done, if a task failed.
     """
@@ -110,26 +107,19 @@ def run(
     if len(set(names)) != len(names):
         twice = next(task for task in tasks if names.count(task.name) > 1)
         raise ValueError(f"tasks: expected each once, got twice {twice.identity}")
-    records = {
-        task.name: read(directory, task) for task in tasks if path_of(directory, task).exists()
-    }
+    records = {t.name: read(directory, t) for t in tasks if t.path(directory).exists()}
     todo = [task for task in tasks if task.name not in records]
     failures = []
-    bar = tqdm(
-        total=len(tasks),
-        initial=len(records),
-        unit="task",
-        disable=None if progress is None else not progress,
-    )
-    with bar:
-        spread = _by_joblib(todo, directory, jobs) if scheduler is None else None
-        for task, record, error in spread or _by_dask(todo, directory, scheduler):
+    hidden = None if progress is None else not progress
+    with tqdm(total=len(tasks), initial=len(records), unit="task", disable=hidden) as bar:
+        outcomes = _by_joblib(todo, directory, jobs) if scheduler is None else None
+        for task, record, error in outcomes or _by_dask(todo, directory, scheduler):
             bar.update()
             if error is not None:
                 failures.append(f"{task.name} {canonical(task.identity)}: {error}")
                 continue
-            if not path_of(directory, task).exists():  # written on another machine's disk
-                write(path_of(directory, task), canonical(record))
+            if not task.path(directory).exists():  # a worker wrote it on another machine's disk
+                write(task.path(directory), canonical(record))
             records[task.name] = read(directory, task)
     if failures:
         raise RuntimeError(
@@ -159,13 +149,13 @@ def _by_dask(tasks: list[Task], directory: Path, scheduler: str) -> Iterator[Out
                     f"worker {address}: expected one thread (dask worker --nthreads 1), "
                     f"got {threads}"
                 )
-        # the key is the task's own name: the scheduler knows a task that it was given before
+        # The key is the task's own name: the scheduler knows a task that it was given before.
         futures = {client.submit(attempt, t, directory, key=t.name): t for t in tasks}
         for future in as_completed(futures):
             task = futures[future]
             if future.status == "finished":
                 yield future.result()
-            else:  # lost with its workers more often than the scheduler allows
+            else:  # it was lost with its workers more often than the scheduler allows
                 yield task, None, repr(future.exception())
 
 
@@ -178,17 +168,21 @@ def attempt(task: Task, directory: Path) -> Outcome:
 
 
 def execute(task: Task, directory: Path) -> dict:
-    """Run one task with one BLAS thread and write its result; a result that is there stays."""
+    """Run one task with one BLAS thread and write its result; an existing one is returned as it is.
+
+    cpu_seconds are of this process, from here to the end: of a task that was killed and resumed,
+    those of the last attempt.
+    """
     from threadpoolctl import threadpool_limits
 
-    path = path_of(directory, task)
+    path = task.path(directory)
     if path.exists():
         return read(directory, task)
-    checkpoint, spent = path.with_suffix(".checkpoint"), path.with_suffix(".cpu")
-    local = dict(task.local)
+    checkpoint, local = path.with_suffix(".checkpoint"), dict(task.local)
     if "checkpoint" in inspect.signature(task.function).parameters:
         local["checkpoint"] = checkpoint
-    with threadpool_limits(1), Meter(spent) as meter:
+    start = time.process_time()
+    with threadpool_limits(1):
         values = task.function(**task.settings, seed=task.seed, **local)
     record = {
         "format": FORMAT,
@@ -196,53 +190,20 @@ def execute(task: Task, directory: Path) -> dict:
         "values": values,
         "versions": versions(),
         "commit": commit(),
-        "cpu_seconds": round(meter.seconds, 2),
+        "cpu_seconds": round(time.process_time() - start, 2),
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
     record["sha256"] = sha256(record)
     write(path, canonical(record))
-    # what a killed attempt was in the middle of writing goes too
-    for file in (checkpoint, spent, *path.parent.glob(f"{task.name}.*.part")):
+    # What a killed attempt left half written goes, too.
+    for file in (checkpoint, *path.parent.glob(f".{task.name}.*.part")):
         file.unlink(missing_ok=True)
     return record
 
 
-class Meter:
-    """CPU seconds of a task, kept in a file while it runs, so that a killed attempt's count too."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.stop = path, threading.Event()
-
-    def __enter__(self) -> "Meter":
-        self.before = float(self.path.read_text(encoding="utf-8")) if self.path.exists() else 0.0
-        self.start = time.process_time()
-        self.thread = threading.Thread(target=self._keep, daemon=True)
-        self.thread.start()
-        return self
-
-    def _keep(self) -> None:
-        while not self.stop.wait(METER_SECONDS):
-            self._write()
-
-    def _write(self) -> None:
-        self.seconds = self.before + time.process_time() - self.start
-        write(self.path, f"{self.seconds:.2f}")
-
-    def __exit__(self, *_) -> None:
-        self.stop.set()
-        self.thread.join()
-        self._write()
-
-
-# ----------------------------------------------------------------------------- results as files
-def path_of(directory: str | Path, task: Task) -> Path:
-    """Where the task's result is, or will be."""
-    return Path(directory) / f"{task.name}.json"
-
-
 def read(directory: str | Path, task: Task) -> dict:
     """The task's record; ValueError, the file left as it is, unless it is whole and this task's."""
-    path = path_of(directory, task)
+    path = task.path(directory)
     record = read_checked(path, FORMAT)
     found = {key: record.get(key) for key in task.identity}
     if found != task.identity:
@@ -251,22 +212,6 @@ def read(directory: str | Path, task: Task) -> dict:
             f"got that of {canonical(found)}"
         )
     return record
-
-
-def read_checked(path: Path, form: str) -> dict:
-    """A JSON file of a format, its checksum verified; ValueError says what is wrong with it."""
-    refusal = f"{path.name}: expected a whole file of format {form!r}"
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        found = record.get("format")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{refusal}, got what JSON cannot read as one ({error})") from None
-    if found != form:
-        raise ValueError(f"{refusal}, got {found!r}")
-    claimed = record.pop("sha256", None)
-    if claimed != sha256(record):
-        raise ValueError(f"{refusal}, got sha256 {sha256(record)} where it says {claimed}")
-    return {**record, "sha256": claimed}
 
 
 def collect(
@@ -284,7 +229,8 @@ def collect(
     Errors: ValueError on a damaged or mismatching result, on tasks of different functions, and,
     unless `partial`, on a missing result; `path` is then not touched.
     """
-    there = [task for task in tasks if path_of(directory, task).exists()]
+    path = Path(path)
+    there = [task for task in tasks if task.path(directory).exists()]
     functions = {task.function_name for task in tasks}
     if len(functions) != 1:
         raise ValueError(f"collect: expected tasks of one function, got {sorted(functions)}")
@@ -295,10 +241,9 @@ def collect(
             f"the first missing is {missing.name}.json, {canonical(missing.identity)}"
         )
     records = [read(directory, task) for task in there]
-    first = records[0]["settings"]
     shared = {
         key: value
-        for key, value in first.items()
+        for key, value in records[0]["settings"].items()
         if all(key in r["settings"] and r["settings"][key] == value for r in records)
     }
     origins, rows = [], []
@@ -327,74 +272,4 @@ def collect(
     lines = [f'"{key}": {canonical(merged[key])}' for key in merged if key != "rows"]
     lines.append('"rows": [\n' + ",\n".join(map(canonical, rows)) + "\n]")
     write(path, "{\n" + ",\n".join(lines) + "\n}\n")
-    return load(path)
-
-
-def load(path: str | Path) -> list[dict]:
-    """The rows of a file that `collect` wrote, each with its settings and provenance in full."""
-    merged = read_checked(Path(path), MERGED)
-    return [
-        {
-            "function": merged["function"],
-            "settings": merged["settings"] | row["settings"],
-            "seed": row["seed"],
-            "values": row["values"],
-            "cpu_seconds": row["cpu_seconds"],
-            **merged["origins"][row["origin"]],
-        }
-        for row in merged["rows"]
-    ]
-
-
-def write(path: str | Path, content: str | bytes) -> None:
-    """Write a file that is there whole or not at all: beside it first, then renamed over it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-# --------------------------------------------------------------------------------- provenance
-def canonical(value: object) -> str:
-    """JSON with sorted keys and no NaN: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
-
-
-def sha256(value: object) -> str:
-    """The digest of a value's canonical JSON."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
-
-
-@lru_cache
-def versions() -> dict[str, str]:
-    """What a result was computed with."""
-    found = {name: importlib.metadata.version(name) for name in ("autograd", "nflib_min", "numpy")}
-    return {"python": platform.python_version(), **found}
-
-
-@lru_cache
-def commit() -> str | None:
-    """The commit of this checkout, with "-dirty" if its code was changed; None without git."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    try:
-        head = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--", "nflib_min", ":(glob)reproduce/**/*.py")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{head}-dirty" if changed else head
+    return load(path.stem, path.parent)
