@@ -21,14 +21,15 @@ NAMES = [source.stem for source in pairs.sources()]
 # -- the committed notebooks ---------------------------------------------------------------------
 
 
-def test_the_four_notebooks_are_there():
-    first_four = [
+def test_the_short_post_and_the_first_four_notebooks_are_there():
+    first = [
+        "00_normalizing_flows",
         "01_elbo",
         "02_change_of_variables",
         "03_flow_composition",
         "04_infinitesimal_flows",
     ]
-    assert NAMES[:4] == first_four
+    assert NAMES[:5] == first
 
 
 def test_the_committed_notebooks_have_no_fault():
@@ -101,7 +102,7 @@ def bound(source: str) -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_exercise_has_a_solution_and_its_check_knows_right_from_wrong(name):
     setup, found = exercises(pairs.read(pairs.FOLDER / f"{name}.md"))
-    assert set(found) == set(SOLUTIONS[name])
+    assert set(found) == set(SOLUTIONS.get(name, {}))
     for number, (stub, check) in found.items():
         untouched, right, wrong = judge(setup, stub, check, SOLUTIONS[name][number])
         assert untouched.startswith("not attempted"), (number, untouched)
@@ -110,7 +111,7 @@ def test_every_exercise_has_a_solution_and_its_check_knows_right_from_wrong(name
 
 
 def test_no_solution_is_left_over():
-    assert set(SOLUTIONS) == set(NAMES)
+    assert set(SOLUTIONS) <= set(NAMES)
 
 
 def test_a_check_that_accepts_everything_would_be_found():
