@@ -165,7 +165,7 @@ def measure(
         counted,
         rng=rng,
         names=list(model.names),
-        flow=FAMILIES[family](model.dim),
+        bijection=FAMILIES[family](model.dim),
         steps=500 if gaussian else steps,
         batch=batch,
         draws=draws,
@@ -281,7 +281,7 @@ def compare(
     truth = TRUTHS[target]()
     model, rng = truth.model, np.random.default_rng(seed)
     d, steps = model.dim, gradients // batch
-    gaussian = fit_posterior(model, rng=rng, flow=Affine(d), steps=500, learning_rate=1e-3)
+    gaussian = fit_posterior(model, rng=rng, bijection=Affine(d), steps=500, learning_rate=1e-3)
     f = Chain([real_nvp(d, 4), TriangularAffine(d)])
     flow, params = Flow(StandardNormal(d), f), f.init(rng)
     params[1] = next(stage.params for stage in gaussian.stages if stage.name == "full rank")

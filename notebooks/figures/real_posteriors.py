@@ -83,6 +83,17 @@ def gradients(rows):
     show(fig)
 
 
+def three_families(fits, exact):
+    fig, axes = panels(1, 3, size=2.8)
+    draws = {
+        name: flow.sample(params, 1500, np.random.default_rng(2))[:, [2, 1]]
+        for name, (flow, params) in fits.items()
+    }
+    labels = r"$\theta_1$, effect of school A", r"$\ln\tau$, log spread of schools"
+    draw(axes[0], draws, exact[:, [2, 1]], [(-12, 24), (-4, 4)], labels)
+    show(fig)
+
+
 def largest_weights(found, target):
     fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     styles = {"mean-field": (BASE, "-"), "full rank": (LOG_DET, ":"), "RealNVP": (FLOW, "--")}

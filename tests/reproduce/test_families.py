@@ -16,7 +16,6 @@ def gaussian():
     """A known Gaussian, as a truth, and the flow that is exactly it."""
     covariance = np.array([[2.0, 1.2], [1.2, 1.0]])
     model, L = Gaussian(np.array([1.0, -2.0]), covariance), np.linalg.cholesky(covariance)
-    model.covariance, model.sd = covariance, np.sqrt(np.diag(covariance))
     params = {"mean": model.mean, "log_diag": np.log(np.diag(L)), "lower": np.tril(L, -1)}
     return exact(model, (0, 1)), Flow(StandardNormal(2), TriangularAffine(2)), params
 
