@@ -121,6 +121,7 @@ def test_a_page_keeps_alt_text_caption_formulas_and_links(folder, tmp_path):
     assert 'alt="A white pixel, which stands for any figure at all."' in one
     assert "<em>Figure. A pixel.</em>" in one
     assert "s = 1 + 1" in one and '<span class="number">(1)</span>' in one
+    assert r"\tag" not in one
     assert 'id="eq-1"' in one and 'href="#eq-1"' in one
     assert 'href="02_two.html"' in one and 'rel="next"' in one
     assert 'href="01_one.html#eq-1"' in two and 'rel="prev"' in two
