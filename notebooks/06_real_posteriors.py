@@ -44,6 +44,7 @@ from sklearn.datasets import load_diabetes
 
 from nflib_min import fit_posterior, objectives, real_nvp, targets, weights
 from nflib_min._trees import tree_leaves
+from nflib_min.targets import eight_schools_effects as effects_of
 from nflib_min.targets.eight_schools import EFFECTS, ERRORS
 from reproduce import results
 
@@ -176,8 +177,7 @@ def examine(flow, params, n=20_000):
     """KL in nats, the log weights of n draws, and the draws as (mu, tau, theta)."""
     z, log_q = flow.sample_and_log_prob(params, n, onp.random.default_rng(3))
     log_w = target.log_density(z) - log_q
-    effects = targets.eight_schools_effects(z, centred=True)
-    return target.log_normalizer - log_w.mean(), log_w, effects
+    return target.log_normalizer - log_w.mean(), log_w, effects_of(z, centred=True)
 
 
 found = {name: examine(*trained) for name, trained in fits.items()}
@@ -263,7 +263,7 @@ assert rows[forms[0], "RealNVP"]["kl"][0] < 0.15 and rows[forms[1], "RealNVP"]["
 # %% alt="The same posterior in its non-centred coordinates: a rounded blob, and draws of a mean-field Gaussian, a planar flow and RealNVP." caption="The same posterior in other coordinates. The funnel is gone, and even the independent Gaussian comes close."
 other, rng = targets.eight_schools(centred=False), onp.random.default_rng(4)
 eta = other.sample(400_000, rng)
-theta = onp.hstack([eta[:, :2], targets.eight_schools_effects(eta)[:, 2:]])
+theta = onp.hstack([eta[:, :2], effects_of(eta)[:, 2:]])
 gap = other.log_density(eta) - target.log_density(theta) - 8 * eta[:, 1]
 print("the same evidence:", abs(other.log_normalizer - target.log_normalizer) < 1e-12)
 print("densities differ by the log-determinant 8 ln tau:", abs(gap).max() < 1e-6)
@@ -348,15 +348,8 @@ for family in families:
 assert max(rows[name, "RealNVP"]["kl"][0] for name in logistic) < 0.02
 
 # %% alt="Two logistic regressions, two coefficients each: slanted contours with mean-field draws in the middle only, and RealNVP draws that fill them." caption="Iris on the left (truth by quadrature), tumours on the right (truth by a long run of NUTS). The independent Gaussian fills a part of the ridge."
-fig, axes = panels(1, 4, size=2.4)
 moments = (iris.mean, iris.covariance), (reference["mean"], reference["covariance"])
-views = [(-45, -5), (-2, 8)], [(-8, 7), (-9, 8)]
-names = ("intercept", "petal length"), ("mean radius", "mean area")
-for i, (model, pair) in enumerate(((iris, [0, 1]), (cancer, [1, 4]))):
-    z = figures.resampled(model, *moments[i], 100_000, onp.random.default_rng(6))
-    draws = {f: rows[logistic[i], f]["draws"] for f in ("mean-field", "RealNVP")}
-    figures.draw(axes[0, 2 * i : 2 * i + 2], draws, z[:, pair], views[i], names[i])
-show(fig)
+figures.two_ridges(zip((iris, cancer), moments, logistic, strict=True), rows)
 
 # %% [markdown]
 # Both posteriors are slanted and a little skewed. Full rank takes care of the slant and leaves a few hundredths of a nat; a flow takes care of the skew. Is it worth it? For the means alone, hardly.

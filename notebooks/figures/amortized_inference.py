@@ -4,7 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from nflib_min.plotting import FLOW, TARGET, density, panels, show
-from reproduce import paper, results
+from reproduce import results
+from reproduce.results import paper
 
 
 def six_posteriors(every_x, log_q, model, theta):

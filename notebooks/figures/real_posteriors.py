@@ -117,6 +117,17 @@ def ridge(both, linear):
     show(fig)
 
 
+def two_ridges(models, rows):
+    fig, axes = panels(1, 4, size=2.4)
+    pairs, views = ([0, 1], [1, 4]), ([(-45, -5), (-2, 8)], [(-8, 7), (-9, 8)])
+    names = ("intercept", "petal length"), ("mean radius", "mean area")
+    for i, (model, moments, row) in enumerate(models):
+        z = resampled(model, *moments, 100_000, np.random.default_rng(6))
+        draws = {family: rows[row, family]["draws"] for family in ("mean-field", "RealNVP")}
+        draw(axes[0, 2 * i : 2 * i + 2], draws, z[:, pairs[i]], views[i], names[i])
+    show(fig)
+
+
 def funnels(z, name, rows, three):
     fig, axes = panels(1, 3, size=2.8)
     draws = {family: rows[name, family]["draws"] for family in three}
