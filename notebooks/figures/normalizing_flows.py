@@ -25,7 +25,7 @@ def three_beliefs(p, log_q, lost):
     fig.set_size_inches(8.1, 3.4)
     plotting.density(axes[0, 0], p.log_prob, title=r"the posterior $p(z \mid x)$")
     for ax, (name, of) in zip(axes[0, 1:], log_q.items(), strict=True):
-        plotting.density(ax, of, title=f"{name}:\nloses {lost[name]:.2f} nats")
+        plotting.density(ax, of, title=f"{name}\nloses {lost[name]:.2f} nats")
     for ax in axes.flat:
         ax.plot(0, 0, "+", color="white", markersize=8)
     label(axes)
