@@ -36,6 +36,25 @@ def test_the_committed_notebooks_have_no_fault():
     assert notebooks.violations() == []
 
 
+@pytest.mark.parametrize(
+    ("readme", "folder"), [("README.md", ""), ("README.ko.md", "ko/")], ids=("en", "ko")
+)
+def test_the_readme_names_each_notebook_with_its_question_and_its_minutes(readme, folder):
+    root = pairs.sources()[0].parents[1]
+    rows = re.findall(
+        r"^\| \[(\w+)\]\(notebooks/(?:ko/)?\w+\.ipynb\) \| (.*?) \|.*\| (\d+) \|$",
+        (root / readme).read_text(encoding="utf-8"),
+        re.M,
+    )
+    assert [name for name, _, _ in rows] == NAMES
+    for name, question, minutes in rows:
+        text = (root / "notebooks" / folder / f"{name}.md").read_text(encoding="utf-8")
+        title = re.search(r"^# (.*)$", text, re.M)[1]
+        # the short post's title begins with its subject
+        assert question.lower() in title.lower(), name
+        assert re.search(rf"\b{minutes} ?(minutes|분)", text), name
+
+
 # -- exercises -----------------------------------------------------------------------------------
 
 
