@@ -28,7 +28,7 @@ import autograd.numpy as anp  # NumPy that autograd can differentiate
 import numpy as np
 from autograd import grad, hessian
 
-from nflib_min import StandardNormal, checks, objectives, targets, training, weights
+from nflib_min import StandardNormal, checks, targets, training, weights
 from notebooks.exercises import elbo as exercises
 from notebooks.figures import elbo as figures
 

@@ -416,19 +416,20 @@ figures.digits(rows)
 # Three differences to the paper bear on every number. Our training is a small part of the paper's 500,000 updates. It uses Adam and rectified units where the paper has RMSprop and maxout. And the pixels differ: our test digits are drawn once, as the paper's are, but with another seed, and our training digits are drawn anew each time they are met, where the paper draws these once too. A training set that is drawn once is partly learned by heart; what that costs on test digits is printed below.
 
 # %%
-from reproduce import fig4, paper, sweep
+from reproduce import results
+from reproduce.results import paper
 
-results = sweep.load("../reproduce/results/mnist.json")
-values = fig4.plain(results)
-epochs = fig4.longest(values)
-assert all(row["values"]["F"] >= row["values"]["nll"] for row in results)
-origins = sorted({(row["date"], (row["commit"] or "unknown")[:9]) for row in results})
-print(f"{results[0]['function']}: {len(results)} runs, longest {epochs} epochs; computed on")
+runs, flows = results.load("mnist"), ("planar", "nice-perm")
+values = results.models(runs)  # (flow, K, epochs) -> what was measured
+epochs = results.longest(values)
+assert all(run["values"]["F"] >= run["values"]["nll"] for run in runs)
+origins = sorted({(run["date"], (run["commit"] or "unknown")[:9]) for run in runs})
+print(f"{runs[0]['function']}: {len(runs)} runs, longest {epochs} epochs; computed on")
 print(*(f"{date} at commit {commit}" for date, commit in origins), sep="\n")
 
 # %%
 print(f"-ln p(x), nats   paper   ours, {epochs} epochs   first 1,000 digits: 200, 5,000 draws")
-for flow, K in [("planar", 0), *((f, K) for f in fig4.COLOURS for K in (10, 20, 40, 80))]:
+for flow, K in [("planar", 0), *((f, K) for f in flows for K in (10, 20, 40, 80))]:
     of = values["none" if K == 0 else flow, K, epochs]
     few = f"{of['nll_200_of_these']:.1f}, {of['nll_5000']:.1f}" if "nll_5000" in of else "not taken"
     name = "q_0 alone" if K == 0 else f"{flow} {K}"
@@ -436,21 +437,19 @@ for flow, K in [("planar", 0), *((f, K) for f in fig4.COLOURS for K in (10, 20, 
         f"{name:<14} {paper.TABLE_2[flow][K]:7.1f} {of['nll']:10.1f} +- {of['nll_se']:.1f}   {few}"
     )
     assert "nll_5000" not in of or of["nll_5000"] <= of["nll_200_of_these"]
-for flow in fig4.COLOURS:
-    nll = [*fig4.against_K(values, flow, "nll", epochs).values()]
+for flow in flows:
+    nll = [*results.against_K(values, flow, "nll", epochs).values()]
     print(f"{flow}: lower at each greater K: {nll == sorted(nll, reverse=True)}")
     assert nll[-1] < nll[0]  # the longest flow is ahead of none
-for row in results:
-    flow, K, at = (row["settings"][name] for name in ("flow", "K", "epochs"))
-    if "redraw" not in row["settings"]:  # its training pixels were drawn once and for all
-        cost = row["values"]["nll"] - values[flow, K, at]["nll"]
-        print(f"{flow} {K}, {at} epochs, pixels drawn once: -ln p {cost:+.1f} nats")
-        assert cost > 0.2
+for (flow, K, at), of in results.models(runs, redrawn=False).items():
+    cost = of["nll"] - values[flow, K, at]["nll"]
+    print(f"{flow} {K}, {at} epochs, pixels drawn once: -ln p {cost:+.1f} nats")
+    assert cost > 0.2
 
 # %%
 looked_at = sorted({e for name, K, e in values if K == 80})
 gains = {}
-for flow in fig4.COLOURS:
+for flow in flows:
     at = [e for e in looked_at if (flow, 80, e) in values and ("none", 0, e) in values]
     gains[flow] = at, [values["none", 0, e]["nll"] - values[flow, 80, e]["nll"] for e in at]
 paper_gain = paper.TABLE_2["planar"][0] - paper.TABLE_2["planar"][80]

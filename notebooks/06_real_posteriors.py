@@ -35,22 +35,20 @@
 import autograd.numpy as np  # for what gets differentiated
 import numpy as onp  # for all the rest
 
-from nflib_min import Affine, Chain, Flow, StandardNormal, TriangularAffine
-from nflib_min import objectives, real_nvp, weights
+from nflib_min import Affine, Chain, Flow, StandardNormal, TriangularAffine, cosine_decay, fit
 from nflib_min.plotting import panels, show
 from notebooks.figures import real_posteriors as figures
 
 # %% tags=["setup"]
 from sklearn.datasets import load_diabetes
 
-from nflib_min import cosine_decay, fit, fit_posterior
+from nflib_min import fit_posterior, objectives, real_nvp, targets, weights
 from nflib_min._trees import tree_leaves
-from nflib_min.targets import Gaussian, eight_schools, eight_schools_effects
-from nflib_min.targets import eight_schools_moments, linear_regression, neals_funnel
+from nflib_min.targets import eight_schools_effects as effects_of
 from nflib_min.targets.eight_schools import EFFECTS, ERRORS
-from reproduce import posteriors, sweep
+from reproduce import results
 
-target = eight_schools(centred=True)  # ln p~(z) with its gradient, exact ln Z and exact draws
+target = targets.eight_schools(centred=True)  # ln p~(z), its gradient, exact ln Z and draws
 
 
 # %%
@@ -71,14 +69,7 @@ fits["RealNVP"] = train(layers, start=fits["full rank"][1], rate=1e-2)
 
 # %% alt="Draws of three approximations over the contours of the exact posterior, effect against log spread. Two Gaussians fill a part of the funnel; the flow fills it but for the end of its neck." caption="Exact posterior (dashed: 50 % and 90 % of its mass) and draws of three approximations. It is a funnel, and only the flow bends."
 exact = target.sample(400_000, onp.random.default_rng(1))
-fig, axes = panels(1, 3, size=2.8)
-draws = {
-    name: flow.sample(params, 1500, onp.random.default_rng(2))[:, [2, 1]]
-    for name, (flow, params) in fits.items()
-}
-labels = r"$\theta_1$, effect of school A", r"$\ln\tau$, log spread of schools"
-posteriors.draw(axes[0], draws, exact[:, [2, 1]], [(-12, 24), (-4, 4)], labels)
-show(fig)
+figures.three_families(fits, exact)
 
 
 # %% [markdown]
@@ -150,7 +141,7 @@ for y, sigma in zip(EFFECTS, ERRORS, strict=True):
     log_p += log_normal(y, mu, onp.sqrt(tau**2 + sigma**2))
 p = onp.exp(log_p)
 log_Z = onp.log(p.sum() * (mu[0, 1] - mu[0, 0]) * (log_tau[1, 0] - log_tau[0, 0]))
-mean, sd = eight_schools_moments()  # of mu, tau, theta_1 .. theta_8
+mean, sd = targets.eight_schools_moments()  # of mu, tau, theta_1 .. theta_8
 print(f"ln Z = {log_Z:.3f} by the grid, {target.log_normalizer:.3f} by the library")
 print(f"mu {mean[0]:.2f} +- {sd[0]:.2f}, tau {mean[1]:.2f} +- {sd[1]:.2f}, ", end="")
 print(f"school A {mean[2]:.2f} +- {sd[2]:.2f}")
@@ -186,7 +177,7 @@ def examine(flow, params, n=20_000):
     """KL in nats, the log weights of n draws, and the draws as (mu, tau, theta)."""
     z, log_q = flow.sample_and_log_prob(params, n, onp.random.default_rng(3))
     log_w = target.log_density(z) - log_q
-    return target.log_normalizer - log_w.mean(), log_w, eight_schools_effects(z, centred=True)
+    return target.log_normalizer - log_w.mean(), log_w, effects_of(z, centred=True)
 
 
 found = {name: examine(*trained) for name, trained in fits.items()}
@@ -259,18 +250,20 @@ figures.largest_weights(found, target)
 # From here on the fits are larger, 5000 steps of 256 draws, and come from [`reproduce/posteriors.py`](../reproduce/posteriors.py), which stores what it measured. Each is one call of `fit_posterior`, the subject of a later section.
 
 # %%
-rows = posteriors.medians()  # (target, family) -> what was measured
+runs = results.load("posteriors")
+rows = results.medians(runs)  # (target, family) -> what was measured
 forms = ["eight schools, centred", "eight schools, non-centred"]
-for family in posteriors.FAMILIES:
+families = [family for name, family in rows if name == forms[0]]
+for family in families:
     centred, other_form = (rows[form, family]["kl"][0] for form in forms)
     print(f"{family:<15} centred {centred:5.2f} nats, non-centred {other_form:6.3f}")
     assert other_form < centred
 assert rows[forms[0], "RealNVP"]["kl"][0] < 0.15 and rows[forms[1], "RealNVP"]["kl"][0] < 0.05
 
 # %% alt="The same posterior in its non-centred coordinates: a rounded blob, and draws of a mean-field Gaussian, a planar flow and RealNVP." caption="The same posterior in other coordinates. The funnel is gone, and even the independent Gaussian comes close."
-other, rng = eight_schools(centred=False), onp.random.default_rng(4)
+other, rng = targets.eight_schools(centred=False), onp.random.default_rng(4)
 eta = other.sample(400_000, rng)
-theta = onp.hstack([eta[:, :2], eight_schools_effects(eta)[:, 2:]])
+theta = onp.hstack([eta[:, :2], effects_of(eta)[:, 2:]])
 gap = other.log_density(eta) - target.log_density(theta) - 8 * eta[:, 1]
 print("the same evidence:", abs(other.log_normalizer - target.log_normalizer) < 1e-12)
 print("densities differ by the log-determinant 8 ln tau:", abs(gap).max() < 1e-6)
@@ -279,7 +272,7 @@ assert abs(other.log_normalizer - target.log_normalizer) < 1e-12 and abs(gap).ma
 fig, axes = panels(1, 3, size=2.8)
 three = ["mean-field", "planar, K = 32", "RealNVP"]
 draws = {family: rows[forms[1], family]["draws"] for family in three}
-posteriors.draw(axes[0], draws, eta[:, [2, 1]], [(-4, 4), (-5, 5)], (r"$\eta_1$", r"$\ln\tau$"))
+figures.draw(axes[0], draws, eta[:, [2, 1]], [(-4, 4), (-5, 5)], (r"$\eta_1$", r"$\ln\tau$"))
 show(fig)
 
 # %% [markdown]
@@ -306,12 +299,14 @@ show(fig)
 # %%
 data = load_diabetes(scaled=False)
 X = onp.column_stack([onp.ones(442), data.data])
-linear = linear_regression(X, data.target, 54.0, prior_sd=onp.array([1000.0] + 10 * [100.0]))
+prior_sd = onp.array([1000.0] + 10 * [100.0])
+linear = targets.linear_regression(X, data.target, 54.0, prior_sd=prior_sd)
 precision = onp.linalg.inv(linear.covariance)
 gap = 0.5 * (onp.log(onp.diag(precision)).sum() - onp.linalg.slogdet(precision)[1])
 widths = 1 / onp.sqrt(onp.diag(precision)) / linear.sd
 print(f"gap {gap:.1f} nats; sds {widths.min():.3f} to {widths.max():.2f} of the true ones")
-assert abs(Gaussian(linear.mean, linear.covariance).mean_field_gap() - gap) < 1e-6 and gap > 15
+exact = targets.Gaussian(linear.mean, linear.covariance)
+assert abs(exact.mean_field_gap() - gap) < 1e-6 and gap > 15
 
 # %% alt="Exact contours of two coefficients, a thin slanted ellipse. Mean-field draws form a dot in its middle; full-rank draws fill it." caption="The coefficients of two measurements that go together. The independent Gaussian is as narrow as each would be if the ten others were known: a dot, even across the ridge."
 name = "linear regression, diabetes"
@@ -332,28 +327,29 @@ figures.ridge(both, linear)
 # Logistic regression has no closed form. Two checks are still possible. In three dimensions a grid does: two species of iris by the length and width of their petals, in cm. In eleven, a long run of another method: ten measurements of breast tumours, malignant or benign, against four chains of 10,000 draws of NUTS, the no-U-turn sampler, stored with its diagnostics in [`reproduce/reference`](../reproduce/reference/nuts.py).
 
 # %%
-reference = posteriors.reference("logistic")
+from sklearn.datasets import load_breast_cancer, load_iris
+
+from nflib_min.targets import logistic_regression
+
+data, one = load_iris(), onp.ones  # versicolor or virginica by the petals; then the tumours
+X, y = data.data[50:, 2:], data.target[50:] == 2
+iris = logistic_regression(onp.column_stack([one(100), X]), y, 10.0)
+data = load_breast_cancer()
+X = (data.data - data.data.mean(axis=0))[:, :10] / data.data.std(axis=0)[:10]
+cancer = logistic_regression(onp.column_stack([one(569), X]), data.target, 2.5)
+
+reference = results.reference("logistic")
 worst, known = max(reference["diagnostics"]["r_hat"]), reference["log_normalizer"]
 print(f"NUTS: largest R-hat {worst:.4f}; ln Z known to +- {known['standard_error']:.4f}")
 assert worst < 1.01 and known["standard_error"] < 2e-3
 logistic = [f"logistic regression, {data}" for data in ("iris", "cancer")]
-for family in posteriors.FAMILIES:
+for family in families:
     print(f"{family:<15} KL", "  ".join(f"{abs(rows[n, family]['kl'][0]):.3f}" for n in logistic))
 assert max(rows[name, "RealNVP"]["kl"][0] for name in logistic) < 0.02
 
 # %% alt="Two logistic regressions, two coefficients each: slanted contours with mean-field draws in the middle only, and RealNVP draws that fill them." caption="Iris on the left (truth by quadrature), tumours on the right (truth by a long run of NUTS). The independent Gaussian fills a part of the ridge."
-fig, axes = panels(1, 4, size=2.4)
-iris, cancer = posteriors.iris(), posteriors.cancer()
-covariances = iris.model.covariance, reference["covariance"]
-views = [(-45, -5), (-2, 8)], [(-8, 7), (-9, 8)]
-names = ("intercept", "petal length"), ("mean radius", "mean area")
-for i, truth in enumerate((iris, cancer)):
-    rng = onp.random.default_rng(6)
-    z = posteriors.resampled(truth.model, truth.mean, covariances[i], 100_000, rng)
-    draws = {f: rows[logistic[i], f]["draws"] for f in ("mean-field", "RealNVP")}
-    pair = z[:, list(truth.pair)]
-    posteriors.draw(axes[0, 2 * i : 2 * i + 2], draws, pair, views[i], names[i])
-show(fig)
+moments = (iris.mean, iris.covariance), (reference["mean"], reference["covariance"])
+figures.two_ridges(zip((iris, cancer), moments, logistic, strict=True), rows)
 
 # %% [markdown]
 # Both posteriors are slanted and a little skewed. Full rank takes care of the slant and leaves a few hundredths of a nat; a flow takes care of the skew. Is it worth it? For the means alone, hardly.
@@ -373,8 +369,9 @@ show(fig)
 # - $v$: the logarithm of a variance. Within two standard deviations of $v$ the width $e^{v/2}$ goes from 0.05 to 20.
 
 # %% alt="Contours of a funnel with draws of three families; RealNVP's reach farthest into neck and mouth." caption="RealNVP is close in nats and draws too little from the wide end. (Contours smoothed.)"
-funnel, name = neals_funnel(), "Neal's funnel"
-figures.neals_funnel(funnel, name, rows, three)
+funnel, name = targets.neals_funnel(), "Neal's funnel"
+z = funnel.sample(400_000, onp.random.default_rng(7))
+figures.funnels(z, name, rows, three)
 
 # %%
 q = rows[name, "RealNVP"]
@@ -394,8 +391,8 @@ assert q["forward_kl"][0] > 10 * q["kl"][0] and q["mean"] < 0.05
 # ## What does the whole table say?
 
 # %%
-print(posteriors.table(rows))
-runs = [row["values"] for row in sweep.load(posteriors.RESULTS / "posteriors.json")]
+print(figures.table(rows))
+runs = [row["values"] for row in runs]
 low = [v for v in runs if v["k_hat"] < 0.7]
 right = sum(v["weighted_mean"] < 0.05 and v["weighted_sd"] < 0.07 for v in low)
 print(f"{len(low)} of {len(runs)} runs have k-hat below 0.7; weighted, {right} of these are right")
@@ -411,7 +408,7 @@ assert max(max(v["weighted_mean"], v["weighted_sd"]) for v in low) < 0.1
 
 # %%
 for name in ("logistic", "eight_schools_non_centred", "eight_schools_centred"):
-    run = posteriors.reference(name)
+    run = results.reference(name)
     cost, diverged = run["cost"]["gradients_per_effective_draw"], run["diagnostics"]["divergences"]
     print(f"{name:<26}{cost:4.0f} gradients per effective draw, {diverged:2d} divergences")
 off = abs(run["mean"][1] - target.mean[1]) / target.sd[1]  # of the last, centred
@@ -466,7 +463,7 @@ print("on the funnel, after training, it is smaller but not small:", 0.1 < ratio
 assert ratio < 1e-6 and 0.1 < ratio_2 < 0.9
 
 # %% alt="Final divergence against draws a step for two gradients on two targets. The path gradient's line lies below the full one's in both panels, far below on the left." caption="RealNVP after 150,000 evaluations of the target's gradient, spent in small or large batches. At every batch the path gradient ends lower; on the schools the batch matters as much."
-trials = sweep.load(posteriors.RESULTS / "gradients.json")
+trials = results.load("gradients")
 ends = {}
 for run in trials:
     key = tuple(run["settings"][name] for name in ("target", "batch", "path_gradient"))
@@ -489,10 +486,10 @@ figures.gradients(trials)
 # [`fit_posterior`](../nflib_min/posterior/fit_posterior.py) is the recipe in one function: Newton's method from several starts for a first Gaussian, mean-field and full rank by path gradients, a flow on top, with a step size that is searched for. Then it tries to prove itself wrong: by $\hat k$, by what the weights change, and by draws around all the starts and far out, where $q$'s own draws would never look.
 
 # %%
-q = fit_posterior(cancer.model, rng=onp.random.default_rng(0))
+q = fit_posterior(cancer, rng=onp.random.default_rng(0))
 print(f"{q.verdict}; stages: {', '.join(stage.name for stage in q.stages)}")
-off = onp.abs((q.mean() - cancer.mean) / cancer.sd).max()
-stretch = onp.abs(q.sd() / cancer.sd - 1).max()
+mean, sd = onp.array(reference["mean"]), onp.array(reference["sd"])
+off, stretch = onp.abs((q.mean() - mean) / sd).max(), onp.abs(q.sd() / sd - 1).max()
 print("means within 0.05 sd of NUTS, sds within 7 %:", off < 0.05, stretch < 0.07)
 assert q.verdict == "good" and off < 0.05 and stretch < 0.07
 good = [v for v in runs if v.get("verdict") == "good"]

@@ -25,8 +25,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, checks, objectives, weights
-from nflib_min import Target, cosine_decay, fit, table_1
+from nflib_min import Affine, Chain, Flow, Planar, StandardNormal, checks, objectives
 from nflib_min.plotting import FLOW, LOG_DET, show
 from notebooks import mistakes
 from notebooks.figures import when_flows_fail as figures
@@ -211,7 +210,12 @@ assert list(folded.values()) == [False, True, True]
 # %% alt="Left, the map along w: increasing when constrained, with a fold for each of two mistakes. Right, fixed-point errors that shrink for c below 1 and stay large for c = 2." caption="Left: the constraint keeps the map increasing; both mistakes fold it. Right: the fixed-point inverse converges while the layer is gentle; at $c = 2$ and this point near the bend it jumps for ever."
 layers = runs["no constraint"].params
 assert (np.sum(layers["u"] * layers["w"], axis=1) > -1).all()  # no fold met in training
-figures.folds(c, colors, programs, styles)
+for value in (0.5, 0.9, 2.0):  # the gentle ones converge, the steep one jumps for ever
+    (root,), z = programs["correct"].root(value, 0.0, np.array([0.5])), 0.5
+    for _ in range(40):
+        z = 0.5 - value * np.tanh(z)
+    assert (abs(z - root) < 0.1) == (value < 1)
+figures.folds(a, c, colors, programs, styles)
 
 # %% [markdown]
 # Training runs forward only. It never asks for an inverse, so an inverse that fails costs nothing, and a fold is invisible point by point; [notebook 02](02_change_of_variables.ipynb) measured how it inflates the bound. On the clock the layers stay gentle, no fold is met in training, and the program seems fine until somebody's data need a stronger bend. That is why `probe` sets $w^\top u$ to $-2.5$, $2.5$ and $-3$ instead of waiting.
@@ -310,6 +314,8 @@ assert all({"mass", "round trip"} <= {*alarms[name]} for name in rest)
 # From here on nothing is wrong with the program; the library's own `Flow` and `Planar` do the work. What can go wrong now is the method: minimizing the *reverse* divergence $D_{\mathrm{KL}}[q \Vert p]$ over flows of finite length. First, a target of two islands, equal Gaussians ten standard deviations apart, with $Z = 1$.
 
 # %%
+from nflib_min import Target, cosine_decay, fit, table_1, weights
+
 AWAY = 5.0  # the islands lie at z_1 = 5 and z_1 = -5
 
 

@@ -240,7 +240,7 @@ def test_the_code_of_the_readme_runs(tmp_path):
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
 def test_layout_and_lint(command):
     ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
-    done = subprocess.run(ruff, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(ruff, capture_output=True, encoding="utf-8", cwd=ROOT)
     assert done.returncode == 0, done.stdout
 
 

@@ -148,3 +148,57 @@ def test_a_fault_is_caught(small, name):
     mutate, message = MUTATIONS[name]
     mutate(small)
     assert any(message in fault for fault in faults(small)), faults(small)
+
+
+# -- the short post: number 00 has a smaller law ---------------------------------------------------
+
+
+def post_faults(notebook) -> list[str]:
+    return house.violations(notebook, "00_zero", ["00_zero", "01_one", "02_two"])
+
+
+@pytest.fixture
+def post(small):
+    """The small notebook without what a post has no room for, and with links to the others."""
+    keep = small.cells.index(find(small, "### Exercise 1"))
+    small.cells[keep : small.cells.index(find(small, "## What to remember"))] = []
+    for _, cell in list(house.code(small.cells))[3:]:
+        cell.metadata["tags"] = ["hide-input"]
+    swap("## In practice\n\nUse `+`.", "[One](01_one.ipynb), [two](02_two.ipynb).")(small)
+    return small
+
+
+POST_MUTATIONS = {
+    "a fourth open cell": (
+        lambda post: find(post, "s + 0 ==").metadata.pop("tags"),
+        "4 code cells that do not fold; at most 3",
+    ),
+    "a fifth figure": (
+        figure(lambda cell: cell.update(outputs=cell.outputs * 5)),
+        "5 figures; at most 4",
+    ),
+    "an exercise": (
+        lambda post: find(post, "s + 0 ==").metadata.update(tags=["exercise", "hide-input"]),
+        "1 exercises; from 0 to 0",
+    ),
+    "too many cells": (repeat("Step 1", 9), "cells; from 8 to 25"),
+    "a notebook not named": (swap("(02_two.ipynb)", ""), "no link to the notebook 02_two.ipynb"),
+    "nothing to remember": (swap("## What to", "## What not to"), "no section '## What to"),
+    "too few asserts": (swap("assert s + 0 == 2", "s"), "7 asserts; at least 8"),
+}
+
+
+def test_a_post_without_a_fault(post):
+    assert post_faults(post) == []
+
+
+@pytest.mark.parametrize("name", POST_MUTATIONS)
+def test_a_fault_of_a_post_is_caught(post, name):
+    mutate, message = POST_MUTATIONS[name]
+    mutate(post)
+    assert any(message in fault for fault in post_faults(post)), post_faults(post)
+
+
+def test_the_chain_of_long_notebooks_leaves_the_post_out(small):
+    order = ["00_zero", "01_one", "02_two"]
+    assert house.violations(small, "01_one", order) == ["no link to the next notebook 02_two.ipynb"]

@@ -44,6 +44,9 @@ def start(checkout, name="test", make=":", pip=":", **variables):
         [sys.executable, checkout / "tools" / "setup.py", name, "--python", str(python)],
         cwd=checkout,
         env=os.environ | variables,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # background jobs ignore it
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

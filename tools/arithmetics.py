@@ -86,8 +86,10 @@ def variables(python: Path, kernel: str | None, newest: str) -> tuple[str, dict[
 
 def differences(name: str) -> list[tuple[int, str, str]]:
     """Cells of a notebook that print another thing here than is committed: index, here, there."""
-    done = notebooks.execute(pairs.FOLDER / f"{name}.md", keep_going=True).notebook
-    found, committed = [], pairs.load(pairs.FOLDER / f"{name}.ipynb")
+    source, committed = pairs.FOLDER / f"{name}.md", pairs.load(pairs.FOLDER / f"{name}.ipynb")
+    if not pairs.same_code(pairs.read(source), committed):
+        sys.exit(f"{name}.ipynb: expected the cells of {name}.md; run make notebooks")
+    done, found = notebooks.execute(source, keep_going=True).notebook, []
     for i, (here, there) in enumerate(zip(done.cells, committed.cells, strict=True)):
         if printed(here) != printed(there):
             found.append((i, printed(here), printed(there)))
@@ -133,4 +135,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except setup.Refusal as problem:
+        sys.exit(f"{problem}.")

@@ -3,16 +3,14 @@
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
 import nbformat
 
-# The guideline is 20-35; exercises with their stubs and checks may take up to ten cells more.
-CELLS = range(20, 46)
 CODE_LINES, MEDIAN_LINES, SETUP_LINES = 20, 8, 8
-FIGURES, ASSERTS = 7, 8
-EXERCISES = range(2, 5)
+ASSERTS = 8
 ALT_LENGTH, ALT_SENTENCES = 30, 2
 
 FIRST_SCREEN = {
@@ -20,7 +18,26 @@ FIRST_SCREEN = {
     "what you need": r"(?i)you need",
     "the minutes it takes": r"(?i)\d+ minutes",
 }
-SECTIONS = ("Break it", "What to remember", "In practice", "References")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a notebook may hold: how much of it, and its closing sections."""
+
+    cells: range
+    open_code: int  # code cells that do not fold
+    figures: int
+    exercises: range
+    sections: tuple[str, ...]
+
+
+# The guideline is 20-35; exercises with their stubs and checks may take up to ten cells more.
+LONG = Shape(
+    range(20, 46), 45, 7, range(2, 5), ("Break it", "What to remember", "In practice", "References")
+)
+# Number 00 is a post of one page, which names every other notebook.
+SHORT = Shape(range(8, 26), 3, 4, range(1), ("What to remember", "References"))
+FOLDED = {"hide-input", "hide-cell"}
 FORBIDDEN = {
     r"(?i)\bsimply\b": "the word 'simply'",
     r"(?i)\bobviously\b": "the word 'obviously'",
@@ -63,18 +80,26 @@ def neighbours(notebook, name, order) -> Iterator[str]:
     links = re.findall(
         r"\]\((\w+)\.ipynb", "\n".join(source for _, source in prose(notebook.cells))
     )
-    i = order.index(name)
-    for direction, j in (("previous", i - 1), ("next", i + 1)):
-        if 0 <= j < len(order) and order[j] not in links:
-            yield f"no link to the {direction} notebook {order[j]}.ipynb"
+    chain = [other for other in order if shape(other) is LONG]
+    if name in chain:
+        i = chain.index(name)
+        wanted = {"the previous": chain[max(i - 1, 0) : i], "the next": chain[i + 1 : i + 2]}
+    else:
+        wanted = {"the": chain}
+    for which, others in wanted.items():
+        for other in sorted(set(others) - set(links)):
+            yield f"no link to {which} notebook {other}.ipynb"
     for link in sorted(set(links) - set(order)):
         yield f"links to {link}.ipynb, which does not exist"
 
 
-def cells(notebook, *_) -> Iterator[str]:
-    n = len(notebook.cells)
-    if n not in CELLS:
-        yield f"{n} cells; from {CELLS[0]} to {CELLS[-1]} are allowed"
+def cells(notebook, name, _) -> Iterator[str]:
+    n, allowed = len(notebook.cells), shape(name).cells
+    if n not in allowed:
+        yield f"{n} cells; from {allowed[0]} to {allowed[-1]} are allowed"
+    shown = sum(not FOLDED & set(tags(cell)) for _, cell in code(notebook.cells))
+    if shown > shape(name).open_code:
+        yield f"{shown} code cells that do not fold; at most {shape(name).open_code}"
     lengths = {}
     for i, cell in code(notebook.cells):
         if not plain(cell.source):
@@ -119,7 +144,7 @@ def equations(notebook, *_) -> Iterator[str]:
             yield f"cell {i}: refers to #{reference}, which does not exist"
 
 
-def sections(notebook, *_) -> Iterator[str]:
+def sections(notebook, name, _) -> Iterator[str]:
     """The closing sections are there, and a section with a takeaway asserts what it says."""
     found = {"the opening": {"takeaway": False, "asserts": 0}}
     heading = "the opening"
@@ -134,11 +159,11 @@ def sections(notebook, *_) -> Iterator[str]:
             elif re.fullmatch(r"\*\*.+\*\*", paragraph.strip(), re.S):
                 found[heading]["takeaway"] = True
     for heading, has in found.items():
-        if has["takeaway"] and not has["asserts"] and not heading.startswith(SECTIONS):
+        if has["takeaway"] and not has["asserts"] and not heading.startswith(LONG.sections):
             yield f"section {heading!r}: has a takeaway, but no cell asserts it"
     if (total := sum(has["asserts"] for has in found.values())) < ASSERTS:
         yield f"{total} asserts; at least {ASSERTS}"
-    for wanted in SECTIONS:
+    for wanted in shape(name).sections:
         if not any(heading.startswith(wanted) for heading in found):
             yield f"no section '## {wanted}'"
     yield from references(notebook)
@@ -157,7 +182,7 @@ def references(notebook) -> Iterator[str]:
         yield "References: no entry names an equation number"
 
 
-def outputs(notebook, *_) -> Iterator[str]:
+def outputs(notebook, name, _) -> Iterator[str]:
     counts = [cell.execution_count for _, cell in code(notebook.cells)]
     if counts != list(range(1, len(counts) + 1)):
         yield f"execution counts {counts} are not 1..{len(counts)}: execute it afresh"
@@ -176,8 +201,8 @@ def outputs(notebook, *_) -> Iterator[str]:
                 if found := re.search(pattern, shown):
                     yield f"cell {i}: prints {what}: {found[0]!r}"
     shown = list(figures(notebook.cells))
-    if len(shown) > FIGURES:
-        yield f"{len(shown)} figures; at most {FIGURES}"
+    if len(shown) > (most := shape(name).figures):
+        yield f"{len(shown)} figures; at most {most}"
     for i, output, following in shown:
         alt = output.metadata.get("image/png", {}).get("alt", "")
         if len(alt) < ALT_LENGTH or len(re.findall(r"[.!?](?:\s|$)", alt)) > ALT_SENTENCES:
@@ -186,7 +211,7 @@ def outputs(notebook, *_) -> Iterator[str]:
             yield f"cell {i}: a figure without a caption"
 
 
-def exercises(notebook, *_) -> Iterator[str]:
+def exercises(notebook, name, _) -> Iterator[str]:
     """For N = 1, 2, ..: '### Exercise N: ...', a cell tagged `exercise`, a cell tagged `check`."""
     kinds = []
     for _, cell in enumerate(notebook.cells):
@@ -194,11 +219,15 @@ def exercises(notebook, *_) -> Iterator[str]:
             kinds += [int(n) for n in re.findall(r"^### Exercise (\d+): ", cell.source, re.M)]
         else:
             kinds += [tag for tag in ("exercise", "check") if tag in tags(cell)]
-    n = kinds.count("exercise")
-    if n not in EXERCISES:
-        yield f"{n} exercises; from {EXERCISES[0]} to {EXERCISES[-1]} are wanted"
+    n, wanted = kinds.count("exercise"), shape(name).exercises
+    if n not in wanted:
+        yield f"{n} exercises; from {wanted[0]} to {wanted[-1]} are wanted"
     if kinds != [part for k in range(1, n + 1) for part in (k, "exercise", "check")]:
         yield f"exercises: expected heading, exercise, check for each number; got {kinds}"
+
+
+def shape(name: str) -> Shape:
+    return SHORT if name.startswith("00_") else LONG
 
 
 # -- what a notebook is made of ------------------------------------------------------------------

@@ -132,7 +132,7 @@ def fill(venv, requirements, executable, temporary):
     pip = [python, "-m", "pip", "install", "--quiet", "--quiet", "--no-input"]
     pip += ["--disable-pip-version-check"]
     pip += [] if os.environ.get("PIP_CACHE_DIR") else ["--no-cache-dir"]  # none outside, unasked
-    editable = [part for path in EDITABLE for part in ("-e", str(venv.parent / path))]
+    editable = [part for path in EDITABLE for part in ("-e", str(ROOT / path))]
     if not (
         call([*pip, "--require-hashes", "-r", str(requirements)], temporary)
         and call([*pip, "--no-build-isolation", "--no-deps", *editable], temporary)

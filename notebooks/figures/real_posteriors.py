@@ -1,4 +1,4 @@
-"""The figures of notebook 06."""
+"""The figures and the table of the notebook on real posteriors, one function each."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -60,6 +60,40 @@ def resampled(model, mean, covariance, n, rng):
     return z[rng.choice(n, n, p=np.exp(log_w) / np.exp(log_w).sum())]
 
 
+def gradients(rows):
+    """KL against draws a step, both gradients, a panel a target: medians, and every seed."""
+    fig, axes = plt.subplots(1, 2, figsize=(8.0, 3.3), layout="constrained")
+    for ax, target in zip(axes, dict.fromkeys(r["settings"]["target"] for r in rows), strict=True):
+        for path, style, color in ((True, "o-", FLOW), (False, "s--", BASE)):
+            kls = {}
+            for row in rows:
+                settings = row["settings"]
+                if (settings["target"], settings["path_gradient"]) == (target, path):
+                    kls.setdefault(settings["batch"], []).append(row["values"]["kl"][0])
+            batches = sorted(kls)
+            middle = [np.median(kls[batch]) for batch in batches]
+            label = "path gradient" if path else "full gradient"
+            ax.loglog(batches, middle, style, color=color, label=label)
+            for batch in batches:
+                ax.plot([batch] * len(kls[batch]), kls[batch], ".", color=color, alpha=0.4)
+        ax.set(title=target, xlabel="draws a step", ylabel="KL(q || p), nats")
+        ax.set_xticks(batches, batches)
+        ax.set_xticks([], minor=True)
+    axes[0].legend(frameon=False)
+    show(fig)
+
+
+def three_families(fits, exact):
+    fig, axes = panels(1, 3, size=2.8)
+    draws = {
+        name: flow.sample(params, 1500, np.random.default_rng(2))[:, [2, 1]]
+        for name, (flow, params) in fits.items()
+    }
+    labels = r"$\theta_1$, effect of school A", r"$\ln\tau$, log spread of schools"
+    draw(axes[0], draws, exact[:, [2, 1]], [(-12, 24), (-4, 4)], labels)
+    show(fig)
+
+
 def largest_weights(found, target):
     fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     styles = {"mean-field": (BASE, "-"), "full rank": (LOG_DET, ":"), "RealNVP": (FLOW, "--")}
@@ -83,33 +117,19 @@ def ridge(both, linear):
     show(fig)
 
 
+def two_ridges(models, rows):
+    fig, axes = panels(1, 4, size=2.4)
+    pairs, views = ([0, 1], [1, 4]), ([(-45, -5), (-2, 8)], [(-8, 7), (-9, 8)])
+    names = ("intercept", "petal length"), ("mean radius", "mean area")
+    for i, (model, moments, row) in enumerate(models):
+        z = resampled(model, *moments, 100_000, np.random.default_rng(6))
+        draws = {family: rows[row, family]["draws"] for family in ("mean-field", "RealNVP")}
+        draw(axes[0, 2 * i : 2 * i + 2], draws, z[:, pairs[i]], views[i], names[i])
+    show(fig)
+
+
 def funnels(z, name, rows, three):
     fig, axes = panels(1, 3, size=2.8)
     draws = {family: rows[name, family]["draws"] for family in three}
     draw(axes[0], draws, z[:, [1, 0]], [(-20, 20), (-9, 9)], ("$x_1$", "$v$"))
-    show(fig)
-
-
-def gradients(trials):
-    """KL against draws a step, both gradients, a panel a target: medians, and every seed."""
-    fig, axes = plt.subplots(1, 2, figsize=(8.0, 3.3), layout="constrained")
-    for ax, target in zip(
-        axes, dict.fromkeys(r["settings"]["target"] for r in trials), strict=True
-    ):
-        for path, style, color in ((True, "o-", FLOW), (False, "s--", BASE)):
-            kls = {}
-            for row in trials:
-                settings = row["settings"]
-                if (settings["target"], settings["path_gradient"]) == (target, path):
-                    kls.setdefault(settings["batch"], []).append(row["values"]["kl"][0])
-            batches = sorted(kls)
-            middle = [np.median(kls[batch]) for batch in batches]
-            label = "path gradient" if path else "full gradient"
-            ax.loglog(batches, middle, style, color=color, label=label)
-            for batch in batches:
-                ax.plot([batch] * len(kls[batch]), kls[batch], ".", color=color, alpha=0.4)
-        ax.set(title=target, xlabel="draws a step", ylabel="KL(q || p), nats")
-        ax.set_xticks(batches, batches)
-        ax.set_xticks([], minor=True)
-    axes[0].legend(frameon=False)
     show(fig)

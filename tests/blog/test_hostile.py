@@ -47,7 +47,7 @@ def test_metadata_is_refused(tmp_path, post, why):
     path = write(tmp_path, "text")
     node = json.loads(path.read_text("utf-8"))
     node["metadata"]["post"].update(post)
-    path.write_text(json.dumps(node))
+    path.write_text(json.dumps(node), encoding="utf-8")
     with pytest.raises(blog.Refused, match=why):
         export(path)
     assert not (tmp_path / "site").exists()
@@ -58,7 +58,7 @@ def test_a_post_that_is_no_dictionary(tmp_path, post):
     path = write(tmp_path, "text")
     node = json.loads(path.read_text("utf-8"))
     node["metadata"]["post"] = post
-    path.write_text(json.dumps(node))
+    path.write_text(json.dumps(node), encoding="utf-8")
     with pytest.raises(blog.Refused, match="metadata's post is"):
         export(path)
 
@@ -66,7 +66,7 @@ def test_a_post_that_is_no_dictionary(tmp_path, post):
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', "", "no", '{"cells": 5, "nbformat": 4}'])
 def test_a_file_that_is_no_notebook(tmp_path, text):
     path = tmp_path / "a.ipynb"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(blog.Refused, match=r"a\.ipynb: a Jupyter notebook is expected"):
         export(path)
     with pytest.raises(blog.Refused, match=r"none\.ipynb: .*No such file"):
@@ -206,7 +206,8 @@ def test_private_characters_are_told(tmp_path, character):
     path = write(tmp_path, "text", ran("x", {"text/plain": "out"}))
     for place in ("text", "out"):
         path.write_text(
-            path.read_text("utf-8").replace(f'"{place}"', json.dumps(place + character))
+            path.read_text("utf-8").replace(f'"{place}"', json.dumps(place + character)),
+            encoding="utf-8",
         )
         with pytest.raises(blog.Refused, match="private-use character"):
             export(path)
@@ -244,7 +245,7 @@ def test_all_problems_are_told_at_once_and_once(tmp_path):
     one = write(tmp_path, *cells, date=None)
     two = write(tmp_path, "![](x.png)", name="02_b.ipynb", title=None)
     bad = tmp_path / "03_c.ipynb"
-    bad.write_text("{")
+    bad.write_text("{", encoding="utf-8")
     with pytest.raises(blog.Refused) as refused:
         blog.publish([one, two, bad], tmp_path / "site")
     told = str(refused.value).splitlines()

@@ -138,7 +138,9 @@ def test_tags_of_ones_own_configuration_remove(tmp_path):
     with pytest.raises(blog.Refused, match=r"cell 3 \(c002\)"):
         blog.publish([path], tmp_path / "site", config=config)
     path = write(tmp_path, ran("gone", tags=["secret"]), ran("stays"))
-    assert "gone" not in blog.publish([path], tmp_path / "site", config=config)[0].read_text()
+    assert "gone" not in blog.publish([path], tmp_path / "site", config=config)[0].read_text(
+        encoding="utf-8"
+    )
 
 
 def test_long_prints_fold_and_say_how_long_they_are(tmp_path):

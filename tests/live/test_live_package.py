@@ -60,7 +60,7 @@ def test_a_person_in_jupyterlab_gets_a_widget_where_anywidget_is(shown, monkeypa
     module = """class AnyWidget:
     def __init__(self, **traits): self.traits = traits
     def _repr_mimebundle_(self): return {"widget": [self._esm, self.traits]}, {}"""
-    (tmp_path / "anywidget.py").write_text(module)
+    (tmp_path / "anywidget.py").write_text(module, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
     live.show("bound", PNG, alt="A figure.", caption="A caption.")
@@ -156,9 +156,11 @@ def test_the_modules_ask_nothing_of_the_network_and_evaluate_no_text():
 
 
 def test_both_languages_say_the_same_things_and_the_figures_say_no_others():
-    for name, words in json.loads((live.FOLDER / "words.json").read_text()).items():
+    for name, words in json.loads((live.FOLDER / "words.json").read_text(encoding="utf-8")).items():
         assert words["en"].keys() == words["ko"].keys()
-        program = (live.FOLDER / f"{name}.js").read_text() + (live.FOLDER / "stage.js").read_text()
+        program = (live.FOLDER / f"{name}.js").read_text(encoding="utf-8") + (
+            live.FOLDER / "stage.js"
+        ).read_text(encoding="utf-8")
         used = set(re.findall(r"say\.(\w+)|'(\w+)'", program))
         used = {a or b for a, b in used}
         asked = set(re.findall(r"say\.(\w+)", program)) - {"play", "pause", "step"}  # the player's

@@ -1,4 +1,4 @@
-"""The runs of notebook 06: truths that are true, measurements that see errors, what is stored."""
+"""What notebook 06 stands on: true truths, measurements that see errors, what is stored."""
 
 import numpy as np
 import pytest
