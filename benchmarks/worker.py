@@ -16,7 +16,7 @@ import numpy as np
 
 # Seconds that one timed block of steps should take. A call of `fit` copies all parameters: where
 # there are many and the steps are few, that would count as a part of each step.
-BLOCK = {"amortized": 2.0}
+BLOCK = {"amortized": 1.0}
 SHORT_BLOCK = 0.1
 
 # set before the libraries are imported, by the driver that starts a worker

@@ -94,7 +94,8 @@ def run_fig3(at: Output) -> None:
     panels = runs.collect(shown, at.raw, path, at.options.partial)
     at.draw("fig3", fig3.figure(panels))
     at.draw("fig3_curve", fig3.curve(rows))
-    at.collected("ablations", fig3.ablations(at.options.quick), leave_out=("density",))
+    for name, more in (("ablations", fig3.ablations), ("trials", fig3.trials)):
+        at.collected(name, more(at.options.quick), leave_out=("density",))
 
 
 def run_mnist(at: Output) -> None:

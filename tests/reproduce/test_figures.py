@@ -141,7 +141,7 @@ def test_a_small_figure_3_runs_from_the_command_to_its_pictures(tmp_path):
     assert main(["fig3", "--quick", "--jobs", "1", "--out", str(out)]) == 0
     results, figures = out / "quick" / "results", out / "quick" / "figures"
     assert sorted(path.name for path in results.iterdir()) == [
-        *("ablations.json", "fig3.json", "fig3_panels.json")
+        *("ablations.json", "fig3.json", "fig3_panels.json", "trials.json")
     ]
     for name in ("fig3.png", "fig3_curve.png"):
         picture = PIL.Image.open(io.BytesIO((figures / name).read_bytes())).convert("L")
