@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cells, driver, footprint, report, scaling, with_numpy
+from benchmarks import cells, driver, footprint, plot, report, scaling, with_numpy
 from benchmarks.cells import Cell
 from tools.markdown import between
 
@@ -229,6 +229,34 @@ def test_results_of_other_sources_or_fewer_rounds_are_measured_again(folder, mon
     assert not driver.is_done(path.with_name("missing.json"), 1)
     monkeypatch.setattr(driver, "source_digest", lambda: "other")
     assert not driver.is_done(path, 3)
+
+
+def test_a_changed_kernel_makes_results_old(tmp_path, monkeypatch):
+    """The digest is of the whole library, its wings included."""
+    monkeypatch.setattr(driver, "ROOT", tmp_path)
+    kernel = tmp_path / "nflib_min" / "fast" / "planar.py"
+    kernel.parent.mkdir(parents=True)
+    digests = set()
+    for text in ("1", "2"):
+        kernel.write_text(text, encoding="utf-8")
+        digests.add(driver.source_digest())
+    assert len(digests) == 2
+
+
+def test_a_tie_is_called_neither_slower_nor_faster(folder):
+    text = plot.alt(report.load(folder / "benchmarks" / "results"))
+    slower, faster = text.split("Always slower: ")[1].split("; always faster: ")
+    assert "normflows" in slower and "jax" in faster.lower()
+    assert "flowjax" not in text  # as fast as ours in this run
+
+
+def test_the_report_says_on_which_processor(folder):
+    results = report.load(folder / "benchmarks" / "results")
+    for record in results.values():
+        record["machine"] |= {"processor": "A Chip", "instructions": "AVX2"}
+    assert report.conditions(results).startswith("A Chip with AVX2, ")
+    del results["cold"]["machine"]["instructions"]  # as older results have it
+    assert report.conditions(results).startswith("A Chip with AVX2, ")
 
 
 def test_the_committed_report_is_that_of_the_committed_results():

@@ -15,7 +15,7 @@ from tools.files import write
 from tools.markdown import between, render, table
 
 LEDGER, README = RESULTS.with_name("LEDGER.md"), RESULTS.parent.parent / "README.md"
-NAMES = ("fig1", "fig3", "ablations", "mnist")
+NAMES = ("fig1", "fig3", "ablations", "trials", "mnist")
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
 HVI_REASON = (
     "Hamiltonian variational inference needs a reverse model of the momenta, and in every layer "
@@ -73,6 +73,7 @@ def text(results: dict) -> str:
         "fig1": "fig1" in results,
         "fig3": pictures.figure_3(results["fig3"]) if "fig3" in results else None,
         "ablations": pictures.ablations(results["ablations"]) if "ablations" in results else None,
+        "trials": pictures.trials(results["trials"]) if "trials" in results else None,
         "mnist": table_2.tables(results["mnist"]) if "mnist" in results else None,
         "errata": errata(results),
         "origins": origins(results),

@@ -1,5 +1,6 @@
 """Figures 1 and 3, which print no numbers: what was measured, and whether it is as it should be."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 from math import hypot
 from statistics import median
@@ -172,24 +173,32 @@ def recipes(rows: list[dict]) -> str:
     return "; ".join(parts)
 
 
-def ablation_kls(rows: list[dict], name: str, target: str) -> list[dict]:
-    settings = fig3.ablated(name, target)
+def runs_of(rows: list[dict], name: str, target: str, flow: str = "planar") -> list[dict]:
+    settings = fig3.ablated(name, target, flow=flow)
     return [row for row in rows if row["settings"] == settings]
 
 
-def ablations(rows: list[dict]) -> list[list[str]]:
-    """A line for each choice of the recipe, changed alone."""
+def changes(rows: list[dict], names: Iterable[str], columns: Iterable[tuple]) -> list[list[str]]:
+    """A line for each choice of the recipe, changed alone; three cells a (target, flow)."""
     found = []
-    for name in fig3.ABLATIONS:
+    for name in names:
         line = [name]
-        for target in ("U1", "U3"):
-            group = ablation_kls(rows, name, target)
+        for target, flow in columns:
+            group = runs_of(rows, name, target, flow)
             kls = sorted(row["values"]["kl"][0] for row in group)
             lost = sum(fig3.missed(row["values"]) > 0 for row in group)
             line += [f"{median(kls):.4f}", f"{kls[0]:.4f} to {kls[-1]:.4f}"] if kls else ["", ""]
             line += [f"{lost} of {len(kls)}"]
         found.append(line)
     return found
+
+
+def ablations(rows: list[dict]) -> list[list[str]]:
+    return changes(rows, fig3.ABLATIONS, [("U1", "planar"), ("U3", "planar")])
+
+
+def trials(rows: list[dict]) -> list[list[str]]:
+    return changes(rows, fig3.TRIALS, [("U1", flow) for flow in fig3.FLOWS[2:]])
 
 
 def printed_pairs(rows: list[dict]) -> list[tuple[str, str, str]]:
@@ -200,7 +209,7 @@ def printed_pairs(rows: list[dict]) -> list[tuple[str, str, str]]:
         ("small start", "small start, printed constraint"),
     ):
         for target in ("U1", "U3"):
-            both = [ablation_kls(rows, name, target) for name in (printed, shifted)]
+            both = [runs_of(rows, name, target) for name in (printed, shifted)]
             if all(both):
                 name = f"{target}{', small start' if shifted == 'small start' else ''}"
                 found.append((name, *(f"{median_kl(group):.4f}" for group in both)))

@@ -154,6 +154,15 @@ def test_every_ablation_has_its_line_also_before_it_was_run():
     assert all(f"| {name} |" in text for name in fig3.ABLATIONS)
 
 
+def test_other_choices_for_nice_are_shown_where_they_were_tried():
+    changed = fig3.ablated("rate x 0.3", "U1", flow="nice-perm")
+    rows = [row(changed, seed, kl=[0.03, 0.001], modes=[1.0, 1.0]) for seed in range(2)]
+    text = ledger.text({"trials": rows, "fig3": fig3_rows()})
+    assert "| rate x 0.3 |  |  | 0 of 0 | 0.0300 | 0.0300 to 0.0300 | 0 of 2 |" in text
+    assert "had no tuning of their own" not in text
+    assert "had no tuning of their own" in ledger.text({"fig3": fig3_rows()})
+
+
 # -------------------------------------------------------------------------------- figure 4, table 2
 def test_a_number_is_judged_at_its_models_longest_training_in_its_own_block():
     rows = mnist_rows(epochs=(10, 40))
