@@ -276,7 +276,7 @@ def ablations(quick: bool = False) -> list[Task]:
     ]
 
 
-TRIALS = ("as in figure 3", "rate x 0.3", "rate x 3", "start of width 1")
+TRIALS = ("rate x 0.3", "start of width 1")
 
 
 def trials(quick: bool = False) -> list[Task]:

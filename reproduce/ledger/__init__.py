@@ -73,7 +73,7 @@ def text(results: dict) -> str:
         "fig1": "fig1" in results,
         "fig3": pictures.figure_3(results["fig3"]) if "fig3" in results else None,
         "ablations": pictures.ablations(results["ablations"]) if "ablations" in results else None,
-        "trials": pictures.trials(results["trials"]) if "trials" in results else None,
+        "trials": pictures.trials(results) if "trials" in results else None,
         "mnist": table_2.tables(results["mnist"]) if "mnist" in results else None,
         "errata": errata(results),
         "origins": origins(results),

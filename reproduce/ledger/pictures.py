@@ -197,8 +197,11 @@ def ablations(rows: list[dict]) -> list[list[str]]:
     return changes(rows, fig3.ABLATIONS, [("U1", "planar"), ("U3", "planar")])
 
 
-def trials(rows: list[dict]) -> list[list[str]]:
-    return changes(rows, fig3.TRIALS, [("U1", flow) for flow in fig3.FLOWS[2:]])
+def trials(results: dict) -> list[list[str]]:
+    """NICE on U1 as in figure 3, and by each choice that was tried beside it."""
+    rows = [*results.get("fig3", []), *results["trials"]]
+    columns = [("U1", flow) for flow in fig3.FLOWS[2:]]
+    return changes(rows, ["as in figure 3", *fig3.TRIALS], columns)
 
 
 def printed_pairs(rows: list[dict]) -> list[tuple[str, str, str]]:
