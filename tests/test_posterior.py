@@ -174,9 +174,11 @@ def test_two_modes_that_the_flow_covers_are_not_refused_as_missed():
     assert q.missed < 0.01 and not any("missed" in reason for reason in q.reasons)
 
 
-def test_neals_funnel_is_refused():
+def test_neals_funnel_is_refused_as_it_stands_and_right_without_its_neck():
+    assert quick(neals_funnel(10), steps=100, uncentre=False, check=False).verdict == REFUSED
     q = quick(neals_funnel(10), steps=100)
-    assert q.verdict == REFUSED and q.names[0] == "v"
+    assert q.names[0] == "v" == q.necks[0][0] and q.verdict != REFUSED
+    assert abs(q.mean()[0]) < 0.3 and q.sd()[0] == pytest.approx(3.0, rel=0.1)
 
 
 @pytest.mark.parametrize("dim", [1, 3])
@@ -356,7 +358,7 @@ class Interrupting(Target):
 
 def calls_until(stage):
     counting = Interrupting(at=-1)
-    quick(counting, steps=stage, learning_rate=None)
+    quick(counting, steps=stage, learning_rate=None, check=False)
     return counting.calls
 
 

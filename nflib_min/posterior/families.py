@@ -10,7 +10,9 @@ from nflib_min.distributions import StandardNormal
 from nflib_min.flow import Chain, Flow
 from nflib_min.objectives import FreeEnergy
 from nflib_min.posterior.given import FiniteTarget
+from nflib_min.posterior.necks import Uncentred, find_necks, pulled_back
 from nflib_min.posterior.result import Stage
+from nflib_min.posterior.start import newton
 from nflib_min.targets import Target
 from nflib_min.training import cosine_decay, fit
 from nflib_min.weights import effective_sample_size, pareto_k
@@ -76,6 +78,9 @@ def search_learning_rate(
     return best, losses
 
 
+NECK_DRAWS = 60  # where curvatures are taken
+
+
 class Fitter:
     """The families one after the other, each in coordinates where the one before is N(0, I)."""
 
@@ -89,12 +94,16 @@ class Fitter:
         draws: int,
         rng: np.random.Generator,
         progress: bool | None,
+        uncentre: bool = True,
     ) -> None:
         self.target, self.batch, self.n, self.progress = target, batch, draws, progress
+        self.uncentre = uncentre
+        self.inner, self.necks = target, list[Uncentred]()  # what is trained on: without necks
         self.base, self.dim = StandardNormal(target.dim), target.dim
         self.check_seed, seed = rng.integers(2**63, size=2)
         self.rng = np.random.default_rng(seed)
-        self.mean, self.L = mean, L  # the best Gaussian so far
+        self.mean, self.L = mean, L  # the best Gaussian so far, in the coordinates of `inner`
+        self.gaussian = mean, L  # and in those of the target
         self.stages: list[Stage] = []
         self.reasons: list[str] = []
         self.interrupted = False
@@ -106,6 +115,7 @@ class Fitter:
             "Laplace": self.laplace,
             "mean-field": lambda: self.mean_field(gaussian_steps),
             "full rank": lambda: self.full_rank(gaussian_steps),
+            "uncentred": lambda: self.uncentred(gaussian_steps),
             "flow": lambda: self.with_flow(bijection, steps, rate),
         }
         for name, family in families.items():
@@ -140,7 +150,30 @@ class Fitter:
         params = self.composed_affine(p)
         self.add_stage("full rank", f, params, seconds)
         if max(self.stages, key=lambda stage: stage.elbo).name == "full rank":
-            self.mean, self.L = params["mean"], f.matrix(params)
+            self.mean, self.L = self.gaussian = params["mean"], f.matrix(params)
+
+    def uncentred(self, steps: int) -> None:
+        """A full-rank Gaussian again where the necks are gone; the flow goes on from the better."""
+        if self.exact() or not self.uncentre:
+            return
+        rng = np.random.default_rng([self.check_seed, 1])
+        # twice as wide: where a neck is, a Gaussian is too narrow
+        z = self.mean + 2 * rng.standard_normal((NECK_DRAWS, self.dim)) @ self.L.T
+        necks = find_necks(self.target, z, np.sqrt((self.L**2).sum(axis=1)))
+        if not necks:
+            return
+        before, best = (self.mean, self.L), max(stage.elbo for stage in self.stages)
+        self.necks, self.inner = necks, pulled_back(self.target, necks)
+        start = np.median(Chain(necks).inverse([{} for _ in necks], z), axis=0)
+        eps = rng.standard_normal((64, self.dim))
+        _, self.mean, self.L = newton(FiniteTarget(self.inner), start, eps)
+        f = TriangularAffine(self.dim)
+        p, seconds = self.train(f, f.init(self.rng), self.L, steps, 0.05)
+        params = self.composed_affine(p)
+        self.add_stage("uncentred", f, params, seconds)
+        self.mean, self.L = params["mean"], f.matrix(params)
+        if self.stages[-1].elbo < best:
+            (self.mean, self.L), self.necks, self.inner = before, [], self.target
 
     def with_flow(self, bijection: Bijection, steps: int, rate: float | None) -> None:
         if self.exact():
@@ -163,11 +196,11 @@ class Fitter:
         mean, log_det, z_of = self.mean, np.log(np.diag(L)).sum(), lambda y: self.mean + y @ L.T
 
         def gradient(y: Array) -> tuple[Array, Array]:
-            value, g = self.target.log_density_and_grad(mean + y @ L.T)
+            value, g = self.inner.log_density_and_grad(mean + y @ L.T)
             return value + log_det, g @ L
 
         standard = Target(
-            lambda y: self.target.log_density(z_of(y)) + log_det,
+            lambda y: self.inner.log_density(z_of(y)) + log_det,
             self.dim,
             gradient=gradient,
             name=self.target.name,
@@ -197,6 +230,8 @@ class Fitter:
 
     def add_stage(self, name: str, f: Bijection, params: Params, seconds: float) -> None:
         """Add a stage: the same draws of the base for every family."""
+        if self.necks:
+            f, params = Chain([f, *self.necks]), [params, *({} for _ in self.necks)]
         flow = Flow(self.base, f)
         z, log_p, log_q = self.draws(flow, params)
         if not np.isfinite(log_p).all():

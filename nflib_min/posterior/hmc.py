@@ -9,7 +9,7 @@ from nflib_min.posterior.given import FiniteTarget
 from nflib_min.targets import Target
 
 ACCEPT = 0.8  # the share of moves that the step size aims at
-REACH = 2.0  # the longest trajectory in standard deviations: a quarter turn of a Gaussian is 1.6
+REACH = 4.0  # the longest trajectory in standard deviations: half a turn of a Gaussian is 3.1
 MOST_LEAPS = 12
 
 
@@ -129,6 +129,13 @@ def short_chains(
     spread = np.cov(starts.T).reshape(target.dim, -1) if covariance is None else covariance
     L = whitening(spread)
     value, g = gradients_at(finite, starts)
+    bad = np.isfinite(value) & ~np.isfinite(g).all(axis=1)
+    if bad.any():
+        i = int(np.argmax(bad))
+        slope, place = (np.array2string(row[i], precision=3, threshold=6) for row in (g, starts))
+        raise ValueError(
+            f"gradient: expected finite numbers where log_density is finite, got {slope} at {place}"
+        )
     alive = np.isfinite(value)
     if alive.sum() < 2:
         raise ValueError(
@@ -148,6 +155,7 @@ def short_chains(
                 new_z = new_z + (eps * r) @ L.T
                 new_value, new_g = gradients_at(finite, new_z)
                 r = r + 0.5 * eps * (new_g @ L)
+            # where the gradient is NaN, so is r, and the move is turned back
             energy = new_value - 0.5 * np.sum(r * r, axis=1) - energy
             chance = np.where(np.isfinite(energy), np.exp(np.minimum(energy, 0)), 0)
         moved = rng.random(len(z)) < chance
@@ -180,11 +188,4 @@ def gradients_at(target: FiniteTarget, z: Array) -> tuple[Array, Array]:
     at = np.where(inside[:, None], z, z[np.argmax(inside)] if inside.any() else 0.0)
     value, g = target.log_density_and_grad(at)
     value = np.where(inside, value, -np.inf)
-    bad = np.isfinite(value) & ~np.isfinite(g).all(axis=1)
-    if bad.any():
-        i = int(np.argmax(bad))
-        slope, place = (np.array2string(row[i], precision=3, threshold=6) for row in (g, z))
-        raise ValueError(
-            f"gradient: expected finite numbers where log_density is finite, got {slope} at {place}"
-        )
     return value, np.where(np.isfinite(value)[:, None], g, 0)

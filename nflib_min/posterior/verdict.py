@@ -3,60 +3,69 @@
 import numpy as np
 
 from nflib_min._arrays import Array
-from nflib_min.posterior.families import Fitter
+from nflib_min.posterior.check import Word, ask_chains
+from nflib_min.posterior.families import NECK_DRAWS, Fitter
 from nflib_min.posterior.given import FiniteTarget, in_chunks
-from nflib_min.posterior.result import Posterior, Stage, moments
+from nflib_min.posterior.necks import find_necks
+from nflib_min.posterior.result import CHAINS, Posterior, Stage, moments
 from nflib_min.posterior.start import LOG_2PI
 from nflib_min.weights import k_limit, pareto_k
 
 GOOD, USABLE, REFUSED = "good", "usable with importance weights", "do not trust"
 GOOD_K = 0.5  # k-hat below this: the weights have a finite variance
+IDLE = 0.99  # an effective share of draws at which the shape of the weights' tail is idle
+STEADY = 0.97  # and one at which weights are believed where chains do not mix
+FAIR = 0.95  # and one below which weights alone, without the chains, do not make a fit usable
+MIXED = 1.1  # R-hat below this: the chains tell one story
+CLOSE = 0.08  # of a mean, in sd, and of an sd, relative: answers that may be handed out as they are
+NEAR = 0.15  # and answers that the chains support, whose own error is a part of it
 
 
 def verdict_of(
-    fitter: Fitter, gaussians: list[tuple[Array, Array]], names: list[str], rng: np.random.Generator
+    fitter: Fitter,
+    gaussians: list[tuple[Array, Array]],
+    names: list[str],
+    rng: np.random.Generator,
+    check: bool,
 ) -> Posterior:
     if not fitter.stages:
         raise ValueError("log_density: no family could be fitted; " + "; ".join(fitter.reasons))
     best = max(fitter.stages, key=lambda stage: stage.elbo)
     z, log_p, log_q = fitter.draws(best.flow, best.params)
-    log_w = log_p - log_q
-    smoothed = pareto_k(log_w)[1]
+    smoothed = pareto_k(log_p - log_q)[1]
     finite = FiniteTarget(fitter.target)
-    missed = missed_mass(best, finite, gaussians, (fitter.mean, fitter.L), (z, log_p, log_q), rng)
-    against, weighable = [], []  # reasons not to trust it at all, and not to trust it unweighted
-    limit = k_limit(len(z))
-    if best.k_hat >= limit and best.ess > 0.999 and missed < 0.001:
-        # k-hat is the shape of the tail and not its size, and this tail has next to no weight
-        weighable.append(f"k-hat is {best.k_hat:.2f}, of weights that vary by less than 4 %")
-    elif best.k_hat >= limit:
-        against.append(
-            f"k-hat is {best.k_hat:.2f}, not below {limit:.2f}: the weights' tail is "
-            "too heavy to correct the draws"
-        )
-    elif best.k_hat >= GOOD_K:
-        weighable.append(f"k-hat is {best.k_hat:.2f}, not below {GOOD_K:.2f}")
-    mean, sd = moments(z, None)
-    true_mean, true_sd = moments(z, smoothed)
-    shift, stretch = np.abs(mean - true_mean) / sd, np.abs(true_sd / sd - 1)
-    if shift.max() > 0.05:
-        weighable.append(
-            f"reweighting moves the mean of {names[np.argmax(shift)]} by {shift.max():.2f} sd"
-        )
-    if stretch.max() > 0.07:
-        weighable.append(
-            f"reweighting changes the sd of {names[np.argmax(stretch)]} by {stretch.max():.0%}"
-        )
+    missed = missed_mass(best, finite, gaussians, fitter.gaussian, (z, log_p, log_q), rng)
+    against, notes = [], list(fitter.reasons)  # what nothing can repair, and what is worth saying
     if missed > 0.01:
         against.append(
             f"draws around {len(gaussians)} starts and far out found {missed:.0%} of the mass "
             "where the fit has less than a twentieth of it: a missed mode, or a heavy tail"
         )
-    if grows_without_end(finite, fitter.mean, fitter.L, rng):
+    hopeless = grows_without_end(finite, *fitter.gaussian, rng)
+    if hopeless:
         against.append("the density does not fall off far out: it cannot be normalized")
+    by_weights, doubts = judged_by_weights(best, z, smoothed, names)
+    word = None
+    if check and not hopeless and not fitter.interrupted and not fitter.exact():
+        try:
+            word = ask_chains(fitter.target, fitter.necks, z, smoothed, rng)
+        except KeyboardInterrupt:
+            fitter.interrupted = True
+        except ValueError as error:
+            doubts.append(f"the chains' check failed: {error}")
+            by_weights = USABLE if by_weights == GOOD else by_weights
     if fitter.interrupted:
-        weighable.append("training was interrupted before its end")
-    verdict = REFUSED if against else USABLE if weighable else GOOD
+        notes.insert(0, "it was interrupted before its end")
+        by_weights = USABLE if by_weights == GOOD else by_weights
+    verdict = by_weights
+    if word is not None:
+        if 0.01 < missed < 0.1 and word.r_hat < MIXED and reached(word, best, finite) > missed / 2:
+            against = []  # it hangs together with the rest, and the chains have been there
+        verdict, doubts = judged_by_chains(word, best, by_weights, doubts, names)
+        if word.r_hat >= MIXED:
+            doubts += advice(fitter, z, smoothed, names, rng)
+    if against:
+        verdict = REFUSED
     return Posterior(
         best.flow,
         best.params,
@@ -68,9 +77,82 @@ def verdict_of(
         best.k_hat,
         missed,
         verdict,
-        against + weighable + fitter.reasons,
+        against + doubts + notes,
         fitter.interrupted,
+        None if word is None else word.chains,
+        [(names[neck.scale], [names[j] for j in neck.members]) for neck in fitter.necks],
     )
+
+
+def judged_by_weights(
+    best: Stage, z: Array, smoothed: Array, names: list[str]
+) -> tuple[str, list[str]]:
+    """The verdict that k-hat, ESS and what reweighting changes give, and the reasons for it."""
+    doubts, limit, verdict = [], k_limit(len(z)), GOOD
+    if best.k_hat >= GOOD_K and best.ess <= IDLE:
+        heavy = best.k_hat >= limit
+        verdict = REFUSED if heavy or best.ess < FAIR else USABLE
+        end = ": the weights' tail is too heavy to correct the draws" if heavy else ""
+        share = f", and the draws are worth {best.ess:.0%} of as many" if best.ess < FAIR else ""
+        shown = f"{limit if heavy else GOOD_K:.2f}"
+        doubts.append(f"k-hat is {best.k_hat:.2f}, not below {shown}{end}{share}")
+    mean, sd = moments(z, None)
+    true_mean, true_sd = moments(z, smoothed)
+    shift, stretch = np.abs(mean - true_mean) / sd, np.abs(true_sd / sd - 1)
+    if shift.max() > 0.05:
+        doubts.append(
+            f"reweighting moves the mean of {names[np.argmax(shift)]} by {shift.max():.2f} sd"
+        )
+    if stretch.max() > 0.07:
+        doubts.append(
+            f"reweighting changes the sd of {names[np.argmax(stretch)]} by {stretch.max():.0%}"
+        )
+    return USABLE if doubts and verdict == GOOD else verdict, doubts
+
+
+def judged_by_chains(
+    word: Word, best: Stage, by_weights: str, doubts: list[str], names: list[str]
+) -> tuple[str, list[str]]:
+    """The verdict where the chains have spoken, and the reasons for it.
+
+    Chains that tell one story decide: the plain draws if theirs is the same, else the weighted,
+    else the chains themselves. Where they do not, only weights that hardly vary are believed.
+    """
+    if word.r_hat < MIXED:
+        if word.agrees(False, CLOSE):
+            return GOOD, []
+        if by_weights != REFUSED and word.agrees(True, NEAR):
+            return USABLE, doubts or ["the chains differ a little from the plain draws"]
+        found = f"means differ by up to {word.off[1]:.2f} sd, sds by {word.wide[1]:.0%}"
+        return CHAINS, [f"the chains agree with each other and not with the fit: {found}"]
+    said = (
+        f"the chains do not agree with each other: R-hat of {names[word.worst]} is "
+        f"{word.r_hat:.2f}, not below {MIXED:.2f}"
+    )
+    trusted = by_weights != REFUSED and best.ess >= STEADY and word.agrees(True, NEAR)
+    return by_weights if trusted else REFUSED, [said, *doubts]
+
+
+def reached(word: Word, best: Stage, target: FiniteTarget) -> float:
+    """The share of the chains' draws where q is below p / 20, relative to where most draws are."""
+    z = word.chains.draws[:: max(1, len(word.chains.draws) // 4000)]
+    log_w = target(z) - in_chunks(lambda y: best.log_prob(y), z)
+    return float(np.mean(log_w - np.median(log_w) > np.log(20)))
+
+
+def advice(
+    fitter: Fitter, z: Array, smoothed: Array, names: list[str], rng: np.random.Generator
+) -> list[str]:
+    """What to do about necks that the draws show and the fit has not taken out."""
+    w = np.exp(smoothed)
+    drawn = z[rng.choice(len(z), NECK_DRAWS, p=w / w.sum())]
+    known = {neck.scale for neck in fitter.necks}
+    found = [n for n in find_necks(fitter.target, drawn, z.std(axis=0)) if n.scale not in known]
+    return [
+        f"{names[neck.scale]}: its neck is not covered; where {names[neck.members[0]]} and "
+        f"{len(neck.members) - 1} more narrow with it, write theta = mu + tau * eta"
+        for neck in found
+    ]
 
 
 def missed_mass(

@@ -1,0 +1,59 @@
+"""The sampler's word on a fit: chains that start from its draws, and how far answers are off."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nflib_min._arrays import Array
+from nflib_min.flow import Chain
+from nflib_min.posterior.hmc import Chains, short_chains
+from nflib_min.posterior.necks import Uncentred, pulled_back
+from nflib_min.targets import Target
+
+CHAINS = 128
+
+
+@dataclass
+class Word:
+    """What the chains say: r_hat, and how far answers by plain or weighted draws are from theirs.
+
+    off : the largest |mean - the chains' mean| in their sd, and coordinate, by plain and by
+    weighted draws. wide : the largest |sd / the chains' sd - 1| likewise.
+    """
+
+    chains: Chains
+    r_hat: float
+    worst: int
+    off: tuple[float, float]
+    wide: tuple[float, float]
+
+    def agrees(self, weighted: bool, tolerance: float) -> bool:
+        """True if means within `tolerance` sd, and sds within it, of those of the chains."""
+        return max(self.off[weighted], self.wide[weighted]) <= tolerance
+
+
+def ask_chains(
+    target: Target, necks: list[Uncentred], z: Array, log_w: Array, rng: np.random.Generator
+) -> Word:
+    """Run the chains from draws z by their weights, in coordinates without necks where known."""
+    w = np.exp(log_w)
+    w = w / w.sum()
+    starts = z[rng.choice(len(z), CHAINS, p=w)]
+    f, none, where = None, [{} for _ in necks], target
+    inner, at = starts, z
+    if necks:
+        f, where = Chain(necks), pulled_back(target, necks)
+        inner, at = f.inverse(none, starts), f.inverse(none, z)
+    centred = at - w @ at
+    chains = short_chains(where, inner, rng, covariance=(centred * w[:, None]).T @ centred)
+    if f is not None:
+        back = f.forward(none, chains.draws).reshape(chains.z.shape)
+        chains = replace(chains, z=back, starts=f.forward(none, chains.starts))
+    r_hat, draws = chains.r_hat, chains.draws
+    mean, sd = draws.mean(axis=0), draws.std(axis=0)
+    off, wide = [], []
+    for weights in (np.full(len(z), 1 / len(z)), w):
+        m = weights @ z
+        off.append(float(np.max(np.abs(m - mean) / sd)))
+        wide.append(float(np.max(np.abs(np.sqrt(weights @ (z - m) ** 2) / sd - 1))))
+    return Word(chains, float(r_hat.max()), int(np.argmax(r_hat)), tuple(off), tuple(wide))
