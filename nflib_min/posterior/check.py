@@ -39,10 +39,11 @@ def ask_chains(
     w = np.exp(log_w)
     w = w / w.sum()
     starts = z[rng.choice(len(z), CHAINS, p=w)]
-    f, none, where = None, [{} for _ in necks], target
+    none: list[dict] = [{} for _ in necks]
+    f, where = None, target
     inner, at = starts, z
     if necks:
-        f, where = Chain(necks), pulled_back(target, necks)
+        f, where = Chain([*necks]), pulled_back(target, necks)
         inner, at = f.inverse(none, starts), f.inverse(none, z)
     centred = at - w @ at
     chains = short_chains(where, inner, rng, covariance=(centred * w[:, None]).T @ centred)
@@ -51,9 +52,12 @@ def ask_chains(
         chains = replace(chains, z=back, starts=f.forward(none, chains.starts))
     r_hat, draws = chains.r_hat, chains.draws
     mean, sd = draws.mean(axis=0), draws.std(axis=0)
-    off, wide = [], []
-    for weights in (np.full(len(z), 1 / len(z)), w):
+
+    def differences(weights: Array) -> tuple[float, float]:
         m = weights @ z
-        off.append(float(np.max(np.abs(m - mean) / sd)))
-        wide.append(float(np.max(np.abs(np.sqrt(weights @ (z - m) ** 2) / sd - 1))))
-    return Word(chains, float(r_hat.max()), int(np.argmax(r_hat)), tuple(off), tuple(wide))
+        stretch = np.sqrt(weights @ (z - m) ** 2) / sd
+        return float(np.max(np.abs(m - mean) / sd)), float(np.max(np.abs(stretch - 1)))
+
+    plain, weighted = differences(np.full(len(z), 1 / len(z))), differences(w)
+    off, wide = (plain[0], weighted[0]), (plain[1], weighted[1])
+    return Word(chains, float(r_hat.max()), int(np.argmax(r_hat)), off, wide)

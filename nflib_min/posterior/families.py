@@ -164,7 +164,7 @@ class Fitter:
             return
         before, best = (self.mean, self.L), max(stage.elbo for stage in self.stages)
         self.necks, self.inner = necks, pulled_back(self.target, necks)
-        start = np.median(Chain(necks).inverse([{} for _ in necks], z), axis=0)
+        start = np.median(Chain([*necks]).inverse([{} for _ in necks], z), axis=0)
         eps = rng.standard_normal((64, self.dim))
         _, self.mean, self.L = newton(FiniteTarget(self.inner), start, eps)
         f = TriangularAffine(self.dim)

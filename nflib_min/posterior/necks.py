@@ -243,7 +243,8 @@ def grows_and_stays(
 
 def pulled_back(target: Target, necks: list[Uncentred]) -> Target:
     r"""The density of v with z = f(v): $\ln \tilde p(f(v)) + \ln|\det \partial f / \partial v|$."""
-    f, none = Chain(necks), [{} for _ in necks]
+    none: list[dict] = [{} for _ in necks]
+    f = Chain([*necks])
     target = FiniteTarget(target)
 
     def log_density(v: Array) -> Array:
