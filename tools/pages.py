@@ -20,6 +20,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter
 
+import live
 from nflib_min.plotting import dark
 from tools.pairs import code_cells, write
 
@@ -104,13 +105,15 @@ def page(notebook, name: str, entries: list[Entry]) -> str:
     """One executed notebook as a page, with its neighbours in reading order."""
     lang, order = language(notebook), [entry.name for entry in entries]
     notebook = nbformat.from_dict(notebook)
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     kept = [c for c in notebook.cells if "remove-cell" not in c.metadata.get("tags", [])]
     notebook.cells = kept
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = relink(TAGGED.sub(numbered, cell.source))
         else:
-            cell.outputs = with_figures(cell.outputs)
+            cell.outputs = with_figures(cell.outputs, lang)
+    moving = [o["data"][live.MIME]["figure"] for o in outputs if live.MIME in o.get("data", {})]
     exporter = HTMLExporter(
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
     )
@@ -126,6 +129,7 @@ def page(notebook, name: str, entries: list[Entry]) -> str:
         twin=f"ko/{name}.html" if lang == "en" else f"../{name}.html",
         contents=[(h2["id"], Markup(heading(h2))) for h2 in soup("h2") if h2.get("id")],
         body=Markup(soup),
+        program=Markup(live.program(*dict.fromkeys(moving)) if moving else ""),
         before=entries[i - 1] if i else None,
         after=entries[i + 1] if i + 1 < len(order) else None,
     )
@@ -141,8 +145,8 @@ def numbered(match: re.Match) -> str:
     )
 
 
-def with_figures(outputs: list) -> list:
-    """Each picture and the caption below it become one figure with its light and dark version."""
+def with_figures(outputs: list, lang: str) -> list:
+    """Each picture and the caption below it become one figure: light, dark, and live if it can."""
     made, number = [], None
     for output in outputs:
         if output.get("metadata", {}).get("caption") and made and number is not None:
@@ -154,6 +158,8 @@ def with_figures(outputs: list) -> list:
             number = None
             continue
         number = picture(output) if "image/png" in output.get("data", {}) else None
+        if number and live.MIME in output["data"]:
+            number += live.place(output["data"][live.MIME], lang)
         made.append(output)
     return made
 
