@@ -60,6 +60,8 @@ WORDS = {
     },
 }
 TAGGED = re.compile(r'<a id="(eq-[^"]*)"></a>\n\n\$\$\n(.*?)\\tag\{([^}]*)\}\s*\$\$', re.S)
+# two colours of pygments that stand out too little from the ground of code, by WCAG's 4.5
+DARKER = ".highlight .c1 { color: #356e6e; } .highlight .ow { color: #9b1be8; }"
 LONG_OUTPUT = 30  # lines of printed text; a longer output folds
 
 
@@ -218,7 +220,7 @@ def relink(text: str) -> str:
 
 
 def index(entries: list[Entry], lang: str = "en") -> str:
-    """The front page of an edition: for each notebook a picture, its question and its answer."""
+    """The front page of an edition: a flow to bend, and each notebook's question and answer."""
     return TEMPLATES.get_template("index.html").render(
         entries=entries,
         lang=lang,
@@ -226,6 +228,8 @@ def index(entries: list[Entry], lang: str = "en") -> str:
         root="" if lang == "en" else "../",
         twin="ko/index.html" if lang == "en" else "../index.html",
         title=WORDS[lang]["title"],
+        lab=Markup(live.place(live.describe("planar"), lang)),
+        program=Markup(live.program("planar")),
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
@@ -242,7 +246,7 @@ def copy_assets(target: Path) -> None:
     style = (ASSETS / "style.css").read_text(encoding="utf-8")
     write(
         target / "assets" / "style.css",
-        f"{style}\n{light}\n@media (prefers-color-scheme: dark) {{\n{night}\n}}\n"
+        f"{style}\n{light}\n{DARKER}\n@media (prefers-color-scheme: dark) {{\n{night}\n}}\n"
         ".highlight { background: none; }\n",
     )
     write(target / "assets" / "mathjax.js", mathjax().read_text(encoding="utf-8"))
