@@ -323,7 +323,7 @@ axes[0, 1].legend(["image", "columns of $J$"], frameon=False, loc="upper left")
 show(fig)
 
 # %% [markdown]
-# The difference between the true area and $\lvert\det J\rvert$ falls with the square of the side, as it should for a first-order approximation about the centre. At the origin the factor is exactly 4, as on the line: $u$ and $w$ were chosen so that $w^\top u = 3$ again, and that product is all that the determinant sees.
+# The difference between the true area and $\lvert\det J\rvert$ falls with the square of the side: the linear error of a first-order approximation cancels because the square is centred (about a corner only the first power is left). At the origin the factor is exactly 4, as on the line: $u$ and $w$ were chosen so that $w^\top u = 3$ again, and that product is all that the determinant sees.
 #
 # Small squares add up. Over the whole grid of the first figure, the area inside the warped boundary is the integral of $\lvert\det J\rvert$ over the original square: 58.23 by either route. And a map that exchanges the two coordinates has determinant $-1$: it turns the plane over and leaves every area as it was, which is why [(5)](#eq-5) has bars.
 #
