@@ -73,6 +73,8 @@ def bands(f, slope, q_0, both=((-0.25, 0.25), (1.0, 1.5))):
             middle.plot([0, 1], [at, f(at)], style, color=LOG_DET, linewidth=2)
     left.set(xlabel="$q_0(z_0)$", ylabel="place on the line", ylim=(-4.7, 4.7), xlim=(0.44, 0))
     middle.set(xticks=[0, 1], xticklabels=["$z_0$", "$z_K$"], xlim=(0, 1))
+    for tick, side in zip(middle.get_xticklabels(), ("left", "right"), strict=True):
+        tick.set_horizontalalignment(side)
     right.set(xlabel="$q_K(z_K)$", xlim=(0, 0.44))
     plotting.show(fig)
 
