@@ -71,9 +71,10 @@ figures.pulled_sheet(u, w, b)
 # <a id="eq-N1"></a>
 #
 # $$
-# q_K(z_K)\, \lvert dz_K \rvert = q_0(z_0)\, \lvert dz_0 \rvert
-# \quad\Longrightarrow\quad
-# q_K(z_K) = \frac{q_0(z_0)}{\lvert f'(z_0) \rvert} \tag{N1}
+# \begin{aligned}
+# q_K(z_K)\, \lvert dz_K \rvert &= q_0(z_0)\, \lvert dz_0 \rvert \\
+# q_K(z_K) &= q_0(z_0) \,/\, \lvert f'(z_0) \rvert
+# \end{aligned} \tag{N1}
 # $$
 #
 # - $\lvert dz_0\rvert$ and $\lvert dz_K\rvert = \lvert f'(z_0)\rvert\, \lvert dz_0\rvert$: the length of the piece before and after;
@@ -171,7 +172,7 @@ figures.fold(band, shares, folded, np.array([-1.49, 0.0, 1.49]))
 #
 # ## Why is it a determinant?
 #
-# Now the sheet. What takes the place of $\lvert f'\rvert$ must be the factor by which areas grow. Look first at a linear map $z \mapsto Az$. It turns a grid of equal squares into a grid of equal parallelograms: since $A(z + t) = Az + At$, and half the side gives an image of half the size, all squares grow by one and the same factor. Any region can be filled with small squares, so every region grows by that factor, whatever its shape. Call it $\alpha(A)$. One map after the other multiplies the factors, $\alpha(BA) = \alpha(B)\,\alpha(A)$.
+# Now the sheet. What takes the place of $\lvert f'\rvert$ must be the factor by which areas grow. Look first at a linear map $z \mapsto Az$. It turns a grid of equal squares into a grid of equal parallelograms: since $A(z + \delta) = Az + A\delta$, and half the side gives an image of half the size, all squares grow by one and the same factor. Any region can be filled with small squares, so every region grows by that factor, whatever its shape. Call it $\alpha(A)$. One map after the other multiplies the factors, $\alpha(BA) = \alpha(B)\,\alpha(A)$.
 #
 # Two kinds of maps need no computing. A *stretch* $\operatorname{diag}(s_1, s_2)$ makes a unit square into a rectangle: $\alpha = \lvert s_1 s_2\rvert$. A *shear* slides the rows of the square along themselves, like cards of a pack; what sticks out on the right is missing on the left: $\alpha = 1$. And every matrix with $A_{11} \ne 0$ is a shear, a stretch and another shear:
 #
@@ -179,15 +180,15 @@ figures.fold(band, shares, folded, np.array([-1.49, 0.0, 1.49]))
 #
 # $$
 # \begin{aligned}
-# \begin{pmatrix} A_{11} & A_{12} \\ A_{21} & A_{22} \end{pmatrix}
-# &= \begin{pmatrix} 1 & 0 \\ A_{21}/A_{11} & 1 \end{pmatrix}
+# A &= \begin{pmatrix} 1 & 0 \\ t_2 & 1 \end{pmatrix}
 # \begin{pmatrix} s_1 & 0 \\ 0 & s_2 \end{pmatrix}
-# \begin{pmatrix} 1 & A_{12}/A_{11} \\ 0 & 1 \end{pmatrix} \\
+# \begin{pmatrix} 1 & t_1 \\ 0 & 1 \end{pmatrix} \\
 # s_1 &= A_{11}, \qquad s_2 = A_{22} - A_{21} A_{12} / A_{11}
 # \end{aligned} \tag{N3}
 # $$
 #
-# - so $\alpha(A) = 1 \cdot \lvert s_1 s_2\rvert \cdot 1 = \lvert A_{11} A_{22} - A_{12} A_{21}\rvert$, and that is $\lvert\det A\rvert$;
+# - $t_1 = A_{12}/A_{11}$ and $t_2 = A_{21}/A_{11}$: how far the two shears slide;
+# - so $\alpha(A) = \lvert s_1 s_2\rvert = \lvert A_{11} A_{22} - A_{12} A_{21}\rvert$, and that is $\lvert\det A\rvert$;
 # - if $A_{11} = 0$, exchange the two coordinates first. That turns the sheet over, $\det = -1$, and leaves every area as it was: hence the bars;
 # - in $D$ dimensions this is elimination: subtracting a multiple of one row from another is a shear. What is left is triangular, and the product of its diagonal, the *pivots*, is the determinant, up to its sign.
 #
@@ -225,11 +226,11 @@ figures.factors(steps)
 # f(z) = z + u\, h(w^\top z + b) \tag{10}
 # $$
 #
-# - $w \in \mathbb{R}^D$ and $b \in \mathbb{R}$ say *where*: all that counts of a point is the number $w^\top z + b$, and the *hyperplane* is where it is 0;
+# - $w \in \mathbb{R}^D$ and $b \in \mathbb{R}$ say *where*: all that counts of a point is the number $w^\top z + b$; where it is 0 lies the *hyperplane*;
 # - $u \in \mathbb{R}^D$ says *which way* points are pushed, by at most $\lvert u\rvert$;
 # - $h = \tanh$, so the two sides of the hyperplane are pushed in opposite directions.
 #
-# Multiply by $w^\top$ and write $a = w^\top z$ and $c = w^\top u$. Then $w^\top f(z) = a + c \tanh(a + b)$: seen along $w$, a planar layer is the rubber band of the first section (there $a = 2z$). With $c = 3$ it stretches, with $c = -3$ it folds. It is one-to-one if $c > -1$, because the slope $1 + c\,h'$, $0 < h' \le 1$, is then positive; the rest of a point is carried along. (The paper states $w^\top u \ge -1$; at exactly $-1$ the sheet is squeezed to nothing on the hyperplane.)
+# Multiply by $w^\top$ and write $a = w^\top z$ and $c = w^\top u$. Then $w^\top f(z) = a + c \tanh(a + b)$: seen along $w$, a planar layer is the rubber band of the first section (there $a = 2z$). With $c = 3$ it stretches, with $c = -3$ it folds. It is one-to-one if $c > -1$, because the slope $1 + c\,h'$, $0 < h' \le 1$, is then positive; the rest of a point is carried along. (The paper states $w^\top u \ge -1$; at exactly $-1$ the sheet is squeezed flat on the hyperplane, $\det J = 0$.)
 #
 # An optimizer knows nothing of this condition, so the paper's appendix A moves $u$ along $w$ until it holds, and the library's [`constrain`](../nflib_min/planar.py) does so.
 #
@@ -263,7 +264,10 @@ figures.layer(u, w, b, some_u)
 # <a id="eq-11"></a>
 #
 # $$
-# J = \frac{\partial f}{\partial z} = I + u\, \psi(z)^\top, \qquad \psi(z) = h'(w^\top z + b)\, w \tag{11}
+# \begin{aligned}
+# J &= \frac{\partial f}{\partial z} = I + u\, \psi(z)^\top \\
+# \psi(z) &= h'(w^\top z + b)\, w
+# \end{aligned} \tag{11}
 # $$
 #
 # - $I$: the identity, what stays;
@@ -323,9 +327,10 @@ print(f"area 36.00 becomes {outline:.2f}")
 # <a id="eq-5"></a>
 #
 # $$
-# q_K(z_K) = q_0(z_0) \left\lvert \det \frac{\partial g}{\partial z_K} \right\rvert
-# = q_0(z_0) \left\lvert \det \frac{\partial f}{\partial z_0} \right\rvert^{-1},
-# \qquad z_K = f(z_0) \tag{5}
+# \begin{aligned}
+# q_K(z_K) &= q_0(z_0) \left\lvert \det \frac{\partial g}{\partial z_K} \right\rvert \\
+# &= q_0(z_0) \left\lvert \det \frac{\partial f}{\partial z_0} \right\rvert^{-1}, \quad z_K = f(z_0)
+# \end{aligned} \tag{5}
 # $$
 #
 # - the *inverse* form starts at a place $z_K$, finds $z_0 = g(z_K)$ and multiplies by how much $g = f^{-1}$ stretches: it evaluates $q_K$ anywhere;
@@ -382,8 +387,10 @@ for edge in (8.0, 16.0):
 # <a id="eq-N4"></a>
 #
 # $$
-# \int_R q_0(z_0)\, dz_0 = \int_{f(R)} q_K(z_K)\, dz_K
-# = \int_R q_K(f(z_0))\, \left\lvert\det \frac{\partial f}{\partial z_0}\right\rvert dz_0 \tag{N4}
+# \begin{aligned}
+# \int_R q_0(z_0)\, dz_0 &= \int_{f(R)} q_K(z_K)\, dz_K \\
+# &= \int_R q_K(f(z_0))\, \left\lvert\det \frac{\partial f}{\partial z_0}\right\rvert dz_0
+# \end{aligned} \tag{N4}
 # $$
 #
 # - the first equality: the mass in $R$ goes to $f(R)$, and no other mass arrives there. That needs $f$ to be one-to-one;
@@ -429,7 +436,10 @@ figures.differences(epsilon, error)
 # <a id="eq-12"></a>
 #
 # $$
-# \left\lvert\det \frac{\partial f}{\partial z}\right\rvert = \left\lvert\det(I + u\,\psi(z)^\top)\right\rvert = \left\lvert 1 + u^\top \psi(z) \right\rvert \tag{12}
+# \begin{aligned}
+# \left\lvert\det \frac{\partial f}{\partial z}\right\rvert &= \left\lvert\det(I + u\,\psi(z)^\top)\right\rvert \\
+# &= \left\lvert 1 + u^\top \psi(z) \right\rvert
+# \end{aligned} \tag{12}
 # $$
 #
 # - this is the matrix determinant lemma. (If $\psi^\top u = 0$, these eigenvectors no longer span the space; but both sides are continuous in $u$, so it holds there too.)
@@ -487,7 +497,10 @@ print(f"multiplications at D = 256: {2 * 256 + 2} and {costs[256]:,}")
 # <a id="eq-N5"></a>
 #
 # $$
-# -\mathbb{E}_{q_K}[\ln q_K(z_K)] = -\mathbb{E}_{q_0}[\ln q_0(z_0)] + \mathbb{E}_{q_0}\!\left[\ln\left\lvert\det \frac{\partial f}{\partial z_0}\right\rvert\right] \tag{N5}
+# \begin{aligned}
+# -\mathbb{E}_{q_K}[\ln q_K(z_K)] &= -\mathbb{E}_{q_0}[\ln q_0(z_0)] \\
+# &\quad + \mathbb{E}_{q_0}\!\left[\ln\left\lvert\det \frac{\partial f}{\partial z_0}\right\rvert\right]
+# \end{aligned} \tag{N5}
 # $$
 #
 # - the first term on the right: the entropy of the base, $\tfrac D2 \ln 2\pi e$ for a standard normal;
