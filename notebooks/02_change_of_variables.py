@@ -80,7 +80,7 @@ figures.pulled_sheet(u, w, b)
 # - $\lvert dz_0\rvert$ and $\lvert dz_K\rvert = \lvert f'(z_0)\rvert\, \lvert dz_0\rvert$: the length of the piece before and after;
 # - the bars: a decreasing map turns the piece around, and a length has no sign.
 
-# %% alt="Left a Gaussian, right its image with two humps, between them lines from points to their images. The lines fan out at the centre, where the image is low and a piece grows long." caption="Two pieces of equal length. Where the lines fan out, the plain one gets longer and lower; where they run parallel, the hatched one only moves. The shaded areas are the masses, and each is the same on both sides."
+# %% alt="Left a Gaussian, right its image with two humps, between them lines from points to their images. The lines fan out at the center, where the image is low and a piece grows long." caption="Two pieces of equal length. Where the lines fan out, the plain one gets longer and lower; where they run parallel, the hatched one only moves. The shaded areas are the masses, and each is the same on both sides."
 def band(z, c=3.0):  # f on a line: pulled apart at 0
     return z + c / 2 * anp.tanh(2 * z)
 
@@ -132,7 +132,7 @@ print(f"density at 0: {q_0(0.0):.4f} before, {at_0:.4f} after")
 # q_K(z_K) = \sum_{z_0 :\, f(z_0) = z_K} \frac{q_0(z_0)}{\lvert f'(z_0) \rvert} \tag{N2}
 # $$
 #
-# - the sum runs over all points that land on $z_K$: one if $f$ is one-to-one, and then this is [(N1)](#eq-N1); here up to three;
+# - the sum runs over all points that land on $z_K$: one if $f$ is one-to-one, and then this is [(N1)](#eq-N1); here up to three. Where one of them has $f' = 0$, the density has a spike;
 # - between two points where $f' = 0$ the map is monotone. Such an interval is a *branch*, and on it the table can be read backwards as before.
 
 # %%
@@ -189,8 +189,8 @@ figures.fold(band, shares, folded, np.array([-1.49, 0.0, 1.49]))
 #
 # - $t_1 = A_{12}/A_{11}$ and $t_2 = A_{21}/A_{11}$: how far the two shears slide;
 # - so $\alpha(A) = \lvert s_1 s_2\rvert = \lvert A_{11} A_{22} - A_{12} A_{21}\rvert$, and that is $\lvert\det A\rvert$;
-# - if $A_{11} = 0$, exchange the two coordinates first. That turns the sheet over, $\det = -1$, and leaves every area as it was: hence the bars;
-# - in $D$ dimensions this is elimination: subtracting a multiple of one row from another is a shear. What is left is triangular, and the product of its diagonal, the *pivots*, is the determinant, up to its sign.
+# - if $A_{11} = 0$, exchange the two coordinates first. That turns the sheet over, $\det = -1$, and leaves every area as it was: hence the bars. (If $A_{21} = 0$ too, $A$ flattens the plane onto a line, and area and determinant are both 0.)
+# - in $D$ dimensions this is Gaussian elimination: subtracting a multiple of one row from another is a shear. What is left is triangular, and the product of its diagonal, the *pivots*, is the determinant, up to its sign.
 #
 # > **Predict.** $A$ has the rows $(1.5, 0.75)$ and $(0.6, 1.5)$. By what factor does it enlarge a square, and by what factor a disk?
 
@@ -236,7 +236,7 @@ figures.factors(steps)
 #
 # > **Predict.** Which $u$ does it have to move far, and can it change what $u$ does *along* the hyperplane?
 
-# %% alt="Left a dashed line across the plane with an arrow w at right angles and an arrow u; small arrows push points along u on one side and against u on the other. Right points u, moved by arrows parallel to w out of a grey half plane." caption="Left: a planar layer pushes all points along $u$, by an amount that changes across the hyperplane (dashed), mostly within the pink strip. Right: the constraint moves each $u$ (dot) parallel to $w$, out of the grey half plane where the layer would fold."
+# %% alt="Left a dashed line across the plane with an arrow w at right angles and an arrow u; small arrows push points along u on one side and against u on the other. Right points u, moved by arrows parallel to w out of a gray half plane." caption="Left: a planar layer pushes all points along $u$, by an amount that changes across the hyperplane (dashed), mostly within the pink strip. Right: the constraint moves each $u$ (dot) parallel to $w$, out of the gray half plane where the layer would fold."
 some_u = np.random.default_rng(3).uniform(-3.5, 3.5, (40, 2))
 moved_u, moved_c, _ = constrain(some_u, w)
 along = np.array([-w[1], w[0]])  # along the hyperplane: w.along = 0
@@ -253,7 +253,7 @@ figures.layer(u, w, b, some_u)
 
 
 # %% [markdown]
-# Only the $u$ in the grey half plane move far, and only along $w$: what $u$ does along the hyperplane is left alone, since $w^\top u$ does not see it. (The $u$ that were fine move a little, by less than $0.5/\lvert w\rvert$. How the constraint is made is a matter for the next notebook.)
+# Only the $u$ in the gray half plane move far, and only along $w$: what $u$ does along the hyperplane is left alone, since $w^\top u$ does not see it. (The $u$ that were fine move a little, by less than $0.5/\lvert w\rvert$. How the constraint is made is a matter for the next notebook.)
 #
 # **A planar layer is a map of the line along $w$, and carries the rest of a point along. It is one-to-one if $w^\top u > -1$, and moving $u$ along $w$ is enough to get there.**
 #
@@ -526,7 +526,7 @@ print(f"entropy {entropy:.4f} nats, of which the map adds {gain:.4f}")
 #
 # Each check prints "not attempted", "correct", or what is wrong.
 #
-# ### Exercise 1: what is the density of a square?
+# ### Exercise 1: what is the density of $z_0^2$?
 #
 # Let $z_0 \sim N(0, 1)$ and $z_K = z_0^2$. Derive $\ln q_K(z_K)$ for $z_K > 0$ and write it as `log_square(z_K)`, for an array (n,). Decide first how many points land on one place, and at which point each factor is evaluated.
 
@@ -578,7 +578,7 @@ exercises.two_modes(answer)
 # %% [markdown]
 # ## Break it: what if nothing forbids the fold?
 #
-# Back to the band with $c = -3$. Formula, autodiff and differences still agree on its slope, since each looks at a point and its neighbors, and there nothing is wrong. And in variational inference nobody evaluates $q_K$ through an inverse. So let us report $\ln q_0(z_0) - \ln\lvert f'(z_0)\rvert$ for each draw, as (5) says, and use as target the density that the folded draws really have, the sum of their shares. Its evidence is $\ln 1 = 0$, and no bound can lie above that.
+# Back to the band with $c = -3$. Formula, autodiff and differences still agree on its slope, since each looks at a point and its neighbors, and there nothing is wrong. And in variational inference nobody evaluates $q_K$ through an inverse. So let us report $\ln q_0(z_0) - \ln\lvert f'(z_0)\rvert$ for each draw, as (5) says, and use as target the density that the folded draws really have, the sum of their shares. Its log-evidence is $\ln 1 = 0$, and no bound can lie above that.
 
 # %%
 z_0 = np.random.default_rng(7).standard_normal(20_000)
