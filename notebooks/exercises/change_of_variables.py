@@ -54,31 +54,29 @@ def log_square(answer: Callable) -> None:
 def log_det_radial(answer: Callable) -> None:
     """Exercise 2: the log-determinant of the radial map, from the picture."""
 
-    def across(r, alpha, beta):
-        return np.log(1 + beta / (alpha + r))
+    def of(combined):
+        def value(r, alpha, beta, d):
+            across = np.log(1 + beta / (alpha + r))
+            along = np.log(1 + alpha * beta / (alpha + r) ** 2)
+            return combined(across, along, d)
 
-    def along(r, alpha, beta):
-        return np.log(1 + alpha * beta / (alpha + r) ** 2)
+        return value
 
     slips = {
-        "correct": lambda r, *a: (a[-1] - 1) * across(r, *a[:2]) + along(r, *a[:2]),
-        "expected d - 1 directions across, got one": lambda r, *a: (
-            across(r, *a[:2]) + along(r, *a[:2])
+        "correct": of(lambda across, along, d: (d - 1) * across + along),
+        "expected d - 1 directions across, got one": of(lambda across, along, d: across + along),
+        "expected another stretch along the ray: differentiate the new radius": of(
+            lambda across, along, d: d * across
         ),
-        "expected another stretch along the ray: differentiate the new radius": lambda r, *a: (
-            a[-1] * across(r, *a[:2])
+        "expected the ray as well, got the directions across alone": of(
+            lambda across, along, d: (d - 1) * across
         ),
-        "expected the ray as well, got the directions across alone": lambda r, *a: (
-            (a[-1] - 1) * across(r, *a[:2])
+        "expected the d - 1 directions across as well, got the ray alone": of(
+            lambda across, along, d: along
         ),
-        "expected the d - 1 directions across as well, got the ray alone": lambda r, *a: along(
-            r, *a[:2]
-        ),
-        "expected d - 1 directions across, got d": lambda r, *a: (
-            a[-1] * across(r, *a[:2]) + along(r, *a[:2])
-        ),
-        "expected ln|det|, got |det|: take the logarithm": lambda r, *a: np.exp(
-            (a[-1] - 1) * across(r, *a[:2]) + along(r, *a[:2])
+        "expected d - 1 directions across, got d": of(lambda across, along, d: d * across + along),
+        "expected ln|det|, got |det|: take the logarithm": of(
+            lambda across, along, d: np.exp((d - 1) * across + along)
         ),
     }
     r = np.array([0.2, 1.0, 3.0])
