@@ -376,7 +376,7 @@ for edge in (8.0, 16.0):
     print(f"without q_0, side {2 * edge:.0f}: {lost:.0f}")
 
 # %% [markdown]
-# The mass is 1. With the wrong sign it is $\mathbb{E}_{q_0}[\lvert\det J\rvert^2]$, here 5.5. And without $q_0$ the integral is $\int \lvert\det \partial g/\partial z_K\rvert\, dz_K$, the area of rubber that has landed in the window: 197 for the small window, 904 for the large one. It knows nothing of sand. And a mass of 1 is what *every* density has, the wrong ones included.
+# The mass is 1. With the wrong sign it is $\mathbb{E}_{q_0}[\lvert\det J\rvert^2]$, here 5.5. And without $q_0$ the integral is $\int \lvert\det \partial g/\partial z_K\rvert\, dz_K$, the area of rubber that has landed in the square: 197 in the small one, 904 in the large one. It knows nothing of sand. And a mass of 1 is what *every* density has, the wrong ones included.
 #
 # **For a one-to-one $f$ both forms of (5) give the density, and its mass is 1; a lost factor or a wrong sign changes the mass. The converse does not hold: a mass of 1 does not prove a determinant (exercise 3).**
 #
