@@ -23,9 +23,10 @@ def least_variance(precision):
     },
     "02_change_of_variables": {
         1: """\
-def log_q1(z1):
-    z0 = np.arcsinh(z1)
-    return -0.5 * z0**2 - 0.5 * np.log(2 * np.pi) - np.log(np.cosh(z0))
+def log_square(z_K):
+    z_0 = np.sqrt(z_K)  # and -z_0, with the same share
+    log_q_0 = -0.5 * z_0**2 - 0.5 * np.log(2 * np.pi)
+    return np.log(2) + log_q_0 - np.log(2 * z_0)
 """,
         2: """\
 def log_det_radial(r, alpha, beta, d):
@@ -33,6 +34,8 @@ def log_det_radial(r, alpha, beta, d):
     along = 1 + alpha * beta / (alpha + r) ** 2  # the derivative of the new radius
     return (d - 1) * np.log(across) + np.log(along)
 """,
+        3: 'wrong, unseen = "A, B, D", "B"  # B is E[det], and E[det] / E[det] = 1',
+        4: "answer = (1.9, 50.0)  # f' falls from 96 to 1 within |z| < 0.1, long before q_0 does",
     },
     "03_flow_composition": {
         1: """\
