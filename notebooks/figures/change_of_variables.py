@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patheffects import withStroke
 
+import live
 from nflib_min import StandardNormal, checks, plotting
 from nflib_min.planar import constrain, invert_layer, planar_layer
 from nflib_min.plotting import BASE, FLOW, LOG_DET
@@ -76,7 +77,7 @@ def bands(f, slope, q_0, both=((-0.25, 0.25), (1.0, 1.5))):
     for tick, side in zip(middle.get_xticklabels(), ("left", "right"), strict=True):
         tick.set_horizontalalignment(side)
     right.set(xlabel="$q_K(z_K)$", xlim=(0, 0.44))
-    plotting.show(fig)
+    live.show("mass", fig, beside=True)
 
 
 def fold(f, shares, draws, three):
@@ -143,7 +144,7 @@ def layer(u, w, b, some_u):
     right.set(xlabel="$u_1$", ylabel="$u_2$")
     right.text(-3.8, -3.7, "here $w^T u < -1$: the layer folds")
     arrow(right, np.zeros(2), w, "$w$")
-    plotting.show(fig)
+    live.show("planar", fig, beside=True)
 
 
 def between(w, low, high):
