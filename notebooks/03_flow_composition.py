@@ -187,7 +187,7 @@ print("three flows pass three tests; a stranger passes the last one, too")
 # %% [markdown]
 # It is possible: mass counts only the total, and errors of a log-determinant can cancel in it. A Gaussian that has nothing to do with the flow has mass 1 as well; exercise 4 asks for a subtler cheat. (On a smooth density the midpoint rule behind [`total_mass`](../nflib_min/checks.py) is exact to many digits; the edges of the square cost it a few parts in a thousand, hence the tolerance of 0.01.)
 #
-# **If every layer is invertible, the inverse makes the density known everywhere, one root on a line for each planar layer. A mass of 1 is a test that every density passes and some wrong ones, too; what convicts a determinant is the Jacobian at the draws.**
+# **If every layer is invertible, the inverse makes the density known everywhere, one root on a line for each planar layer. Every right density has a mass of 1, and so have some wrong ones; what convicts a wrong determinant is the Jacobian at the draws.**
 #
 # ## Which loss trains a flow?
 #
@@ -202,13 +202,13 @@ print("three flows pass three tests; a stranger passes the last one, too")
 # \end{aligned} \tag{15}
 # $$
 #
-# - in the second average $z_K$ is a function of $z_0$, by [(6)](#eq-6): draw $z_0$, push it forward, average;
+# - from the second average on $z_K$ is a function of $z_0$, by [(6)](#eq-6): draw $z_0$, push it forward, average;
 # - for a planar layer the determinant is $1 + \hat u_k^\top \psi_k(z_{k-1})$, with $\psi_k(z) = (1 - \tanh^2(w_k^\top z + b_k))\, w_k$, and the paper prints it so;
-# - the paper's $q_0$ has a mean and standard deviations $\sigma$ that are learned, too. (It calls $q_0$ diagonal and prints $\sigma^2 I$.) Ours is a standard normal followed by one `Affine` layer: all that is learned lives in a map, and $\sum_i \ln \sigma_i$ in the last sum.
+# - the paper's $q_0$ has a mean and standard deviations $\sigma$ that are learned, too. (It calls $q_0$ diagonal and prints $\sigma^2 I$.) Ours is a standard normal followed by one `Affine` layer: all that is learned lives in a map, and $\sum_i \ln \sigma_i$ joins the last sum.
 #
-# > **Predict.** The first average does not depend on any parameter. What is it worth for a standard normal in the plane?
+# > **Predict.** The average of $\ln q_0(z_0)$ does not depend on any parameter. What is it worth for a standard normal in the plane?
 #
-# The same $F$ by two routes: by draws, [(15)](#eq-15) to the letter, and on a grid, by the integral that the first average stands for. The grid needs the inverse, which (15) does without.
+# The same $F$ by two routes: by draws, [(15)](#eq-15) to the letter, and on a grid, by the integral over $q_K$ that the derivation starts from. The grid needs the inverse, which (15) does without.
 
 # %%
 z0 = gaussian.sample(50_000, np.random.default_rng(4))
@@ -221,7 +221,7 @@ first = gaussian.log_prob(z0).mean()
 assert abs(first + 1 + np.log(2 * np.pi)) < 5 / 50_000**0.5
 
 # %% [markdown]
-# The first average is the negative entropy of the base, $-1 - \ln 2\pi$ in the plane. The loss is `FreeEnergy` in [objectives.py](../nflib_min/objectives.py), and `fit` in [training.py](../nflib_min/training.py) minimizes it with Adam; our recipe `train` stands folded above Figure 1.
+# The average of $\ln q_0$ is the negative entropy of the base, $-1 - \ln 2\pi = -2.84$ in the plane. The loss is `FreeEnergy` in [objectives.py](../nflib_min/objectives.py), and `fit` in [training.py](../nflib_min/training.py) minimizes it with Adam; our recipe `train` stands folded above Figure 1.
 #
 # **The loss of a flow asks for draws of the base, for the forward maps with their log-determinants, and for the target up to a constant: no inverse, no normalizer. It holds for every chain of smooth invertible maps; how far from the target it ends, it does not say.**
 #
@@ -254,10 +254,11 @@ for name, gain in (("printed", 1.0), ("shifted", GAIN)):
     assert abs(log_det.mean() - expected) < 0.05
 (long, thin), shifted = widths["printed"][-1], widths["shifted"][-1]
 assert long < 0.03 and thin < long / 4
+print(f"printed: z_32 is {long:.3f} wide in one direction, {thin:.1e} across")
 assert np.abs(shifted - 1).max() < 0.03
 
 # %% [markdown]
-# The flow that was meant to start as the identity squeezes the plane into a needle with less than a hundred-thousandth of the area. The reason is $m(0) = -1 + \ln 2 = -0.307$. At $w^\top u \approx 0$ the printed $m$ returns $-0.307$ instead of 0, so every layer starts with determinant $1 + m(0) = \ln 2$ at its line, *however small $w$ is*. (For small $w$ the vector $\hat u \approx m(0)\, w / \lvert w\rvert^2$ is huge.) The sum of the 32 log-determinants is $32 \ln \ln 2 = -11.73$.
+# The flow that was meant to start as the identity squeezes the plane into a needle, a hundredth as long as the base is wide and thinner still, with less than a hundred-thousandth of the area. The reason is $m(0) = -1 + \ln 2 = -0.307$. At $w^\top u \approx 0$ the printed $m$ returns $-0.307$ instead of 0, so every layer starts with determinant $1 + m(0) = \ln 2$ at its line, *however small $w$ is*. (For small $w$ the vector $\hat u \approx m(0)\, w / \lvert w\rvert^2$ is huge.) The sum of the 32 log-determinants is $32 \ln \ln 2 = -11.73$.
 #
 # The cure is to shift $m$ so that it passes through the origin:
 #
@@ -288,7 +289,7 @@ assert max(small["printed"]) < 0.03 and max(small["shifted"]) < 0.03
 print(f"printed, after training: at most {max(small['printed']):.3f} nats")
 
 # %% [markdown]
-# Is a needle the end of a training? It need not be. The last lines look into the project's stored runs: both constraints from exactly this start, 32 layers on the first and on the third test density, five seeds each, 20,000 steps of Adam. All of them end within 0.03 nats.
+# Is a needle the end of a training? It need not be. The last lines look into the project's stored runs: both constraints from such a start, 32 layers on the first and on the third test density, five seeds each, 20,000 steps of Adam. All of them end within 0.03 nats.
 #
 # **A constraint must send $u = 0$ to 0. The printed one multiplies areas by $\ln 2$ in every layer that is meant to do nothing, so that 32 small layers start as a needle; the shifted one starts as the base. With Adam and enough steps our runs got over the needle. It is a bad start, not a sentence.**
 #
@@ -426,7 +427,7 @@ for name in ("U1", "U2", "U3"):
 assert max(KL["U2", "planar", 8]) > 50 * min(KL["U2", "planar", 8])
 
 # %% [markdown]
-# Not a straight line, and not the same one. From 1 to 16 layers the budget is the same, and on the three targets that were tried there the second factor of four buys more than the first: a little more on the arcs, far more on the single trail (the left panel of Figure 6). The arcs need the fewest layers: four for a median below 0.1 nats, where the two trails need sixteen. And a single run says little: at $K = 8$ on $U_2$ the luckiest of ten seeds is 70 times as close as the unluckiest.
+# Not a straight line, and not the same one. From 1 to 16 layers the budget is the same, and on the three targets that were tried there the second factor of four buys more than the first: a little more on the arcs, far more on the single trail (the left panel of Figure 6, below). The arcs need the fewest layers: four for a median below 0.1 nats, where the two trails need sixteen. And a single run says little: at $K = 8$ on $U_2$ the luckiest of ten seeds is 70 times as close as the unluckiest.
 #
 # Does the climb reach *any* density, as our title asks? For a fixed number of planar layers it does not: Kong and Chaudhuri (2020) show what such stacks cannot represent beyond one dimension. The paper claims universality for infinitesimal flows only. But the two are neighbors. A planar layer with $u/N$ in place of $u$ is a short step of a differential equation whose velocity is $u \tanh(w^\top z + b)$; by such steps, one summand after the other, a long enough stack follows any velocity that is a *sum* of planar ones, and flows of such equations reach very far (Li, Lin and Shen, 2023; Ruiz-Balet and Zuazua, 2023). [The next notebook](04_infinitesimal_flows.ipynb) takes that road.
 #

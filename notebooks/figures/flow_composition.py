@@ -73,7 +73,13 @@ def arrow(ax, params, k):
     along = np.array([-w[1], w[0]])
     ax.axline(foot, foot + along, color="white", lw=1, ls="--", path_effects=RIM)
     start = foot + 0.8 * w / np.linalg.norm(w)
-    look = {"arrowstyle": "->", "color": "white", "lw": 2, "path_effects": RIM}
+    look = {
+        "arrowstyle": "->",
+        "color": "white",
+        "lw": 2,
+        "path_effects": RIM,
+        "mutation_scale": 12,
+    }
     ax.annotate("", start + u, start, arrowprops=look)
 
 
@@ -114,7 +120,7 @@ def moved(ax, w):
     ax.fill(*(foot + np.array([9, -9, -9, 9])[:, None] * away
               - np.array([0, 0, 9, 9])[:, None] * w).T, color="0.9")  # fmt: skip
     for across in (-1.5, 0.0, 1.5):
-        for a in (-3.0, -1.5, 0.0, 1.5):
+        for a in (-2.5, 0.0, 1.5):
             u = across * away + a * w / (w @ w)
             for gain, color in ((1.0, LOG_DET), (GAIN, FLOW)):
                 u_hat = constrain(u, w, gain)[0]
@@ -125,14 +131,14 @@ def moved(ax, w):
     corner = np.array([1.1, -2.5])
     ax.annotate("", corner + w, corner, arrowprops={"arrowstyle": "-|>", "lw": 1.5, "color": "0.2"})
     ax.text(*(corner + 1.15 * w), "$w$", va="center")
-    ax.text(-2.5, -2.3, "folds", color=GREY, va="center", ha="center")
-    ax.set(xlim=(-3.2, 2.4), ylim=(-2.8, 2.8), aspect="equal")
+    ax.text(-2.6, 1.2, "folds", color=GREY, va="center", ha="center")
+    ax.set(xlim=(-3.3, 2.5), ylim=(-2.9, 2.9), aspect="equal")
     ax.set(xlabel="$u$, first coordinate", ylabel="$u$, second coordinate")
 
 
 def walls(energy, p, limits=(-9.0, 9.0), north=(-6.0, 3.0)):
     """An energy as printed and with walls, and the mass of each strip from south to north."""
-    fig, axes = plt.subplots(1, 3, figsize=(9.0, 2.3), layout="constrained")
+    fig, axes = plt.subplots(1, 3, figsize=(9.0, 2.0), layout="constrained")
     z, cell = checks.grid(limits, 360)
     curves = (lambda z: -energy(z), ":", "as printed"), (p.log_density, "-", "with walls")
     for ax, (log_p, style, title) in zip(axes[:2], curves, strict=True):
@@ -141,9 +147,9 @@ def walls(energy, p, limits=(-9.0, 9.0), north=(-6.0, 3.0)):
         ax.set(xlim=limits, ylim=north, title=title, xlabel="east", ylabel="north")
         strip = density.sum(axis=0) * np.sqrt(cell)
         axes[2].plot(z[:360, 0], strip, style, color=TARGET, linewidth=2, label=title)
-    axes[2].set(xlabel="east", ylim=(0, 2.9), title="mass of a strip, per km")
+    axes[2].set(xlabel="east", ylim=(0, 3.8), title="mass of a strip, per km")
     axes[2].set_box_aspect((north[1] - north[0]) / (limits[1] - limits[0]))
-    axes[2].legend(frameon=False, loc="lower center")
+    axes[2].legend(frameon=False, loc="upper center", fontsize=8, borderaxespad=0.1)
     plotting.show(fig)
 
 
@@ -153,16 +159,17 @@ def figure_3(targets, kl, columns):
     for run in results.load("fig3_panels"):
         of = run["settings"]
         stored[of["target"], of["flow"], of["K"]] = results.density(run["values"]["density"])
-    fig, axes = panels(len(targets), 1 + len(columns), size=1.35)
+    fig, axes = panels(len(targets), 1 + len(columns), size=1.25)
     for (name, p), row in zip(targets.items(), axes, strict=True):
-        plotting.density(row[0], p.log_prob, title="target" if name == "U1" else "")
-        row[0].set_title(f"${name[0]}_{name[1]}$")
+        plotting.density(row[0], p.log_prob)
+        row[0].set_title(f"${name[0]}_{name[1]}$", fontsize=9)
         for (flow, K), ax in zip(columns, row[1:], strict=True):
             levels = np.frombuffer(stored[name, flow, K], np.uint8)
             side = int(len(levels) ** 0.5)
             ax.imshow(levels.reshape(side, side), origin="lower", extent=(-4, 4) * 2, cmap=DENSITY)
+            plotting.square(ax, (-4.0, 4.0))
             head = f"{FLOWS.get(flow, flow)}, K = {K}\n" if name == "U1" else ""
-            plotting.square(ax, (-4.0, 4.0), f"{head}{np.median(kl[name, flow, K]):.2g} nats")
+            ax.set_title(f"{head}{np.median(kl[name, flow, K]):.2g} nats", fontsize=8.5)
     label(axes)
     for ax in axes.flat:
         ax.invert_yaxis()
