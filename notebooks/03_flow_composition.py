@@ -178,7 +178,7 @@ for name, (f, p) in flows.items():
     by_autodiff = checks.log_det_by_autodiff(f.bijection, p, z0)
     assert np.allclose(log_det, by_autodiff, rtol=0, atol=1e-6)
     mass = checks.total_mass(partial(f.log_prob, p), (-12, 12), 360)
-    assert abs(mass - 1) < (1e-4 if f.base is gaussian else 0.01), (name, mass)
+    assert abs(mass - 1) < (1e-3 if f.base is gaussian else 0.01), (name, mass)
 stranger = checks.total_mass(gaussian.log_prob)  # it knows nothing of the flow
 assert abs(stranger - 1) < 1e-9
 assert np.abs(gaussian.log_prob(zK) - said).max() > 1
@@ -191,14 +191,16 @@ print("three flows pass three tests; a stranger passes the last one, too")
 #
 # ## Which loss trains a flow?
 #
-# [Notebook 01](01_elbo.ipynb) has the free energy $F = -\mathrm{ELBO}$, in the form for computing: $F = \mathbb{E}_q[\ln q(z) - \ln \tilde p(z)]$, where $\tilde p(z)$ is $p(x, z)$ or any other target without its normalizer. Two lines make it a loss for flows. First, an average over $q_K$ is an average over the draws $z_0$ that it comes from, [(8)](02_change_of_variables.ipynb#eq-8) of the previous notebook. Then [(7)](#eq-7) says what $\ln q_K$ is there:
+# [Notebook 01](01_elbo.ipynb) has the free energy $F = -\mathrm{ELBO}$, in the form for computing: $F = \mathbb{E}_q[\ln q(z) - \ln \tilde p(z)]$, where $\tilde p(z)$ is $p(x, z)$ or any other target without its normalizer. Two steps make it a loss for flows. First, an average over $q_K$ is an average over the draws $z_0$ that it comes from, [(8)](02_change_of_variables.ipynb#eq-8) of the previous notebook. Then [(7)](#eq-7) says what $\ln q_K$ is there:
 #
 # <a id="eq-15"></a>
 #
 # $$
 # \begin{aligned}
-# F &= \mathbb{E}_{q_K}\big[\ln q_K(z_K) - \ln \tilde p(z_K)\big] = \mathbb{E}_{q_0}\big[\ln q_K(z_K) - \ln \tilde p(z_K)\big] \\
-# &= \mathbb{E}_{q_0}\big[\ln q_0(z_0)\big] - \mathbb{E}_{q_0}\big[\ln \tilde p(z_K)\big] - \mathbb{E}_{q_0}\Big[\sum_{k=1}^K \ln\Big\lvert\det \frac{\partial f_k}{\partial z_{k-1}}\Big\rvert\Big]
+# F &= \mathbb{E}_{q_K}\big[\ln q_K(z_K) - \ln \tilde p(z_K)\big] \\
+# &= \mathbb{E}_{q_0}\big[\ln q_K(z_K) - \ln \tilde p(z_K)\big] \\
+# &= \mathbb{E}_{q_0}\big[\ln q_0(z_0)\big] - \mathbb{E}_{q_0}\big[\ln \tilde p(z_K)\big] \\
+# &\quad - \mathbb{E}_{q_0}\Big[\sum_{k=1}^K \ln\Big\lvert\det \frac{\partial f_k}{\partial z_{k-1}}\Big\rvert\Big]
 # \end{aligned} \tag{15}
 # $$
 #
@@ -245,11 +247,11 @@ tiny["b"], z0, widths = np.zeros(32), z0[:5000], {}
 for name, gain in (("printed", 1.0), ("shifted", GAIN)):
     widths[name] = []
     for k in range(1, 33):
-        layers = {name: part[:k] for name, part in tiny.items()}
+        layers = {n: part[:k] for n, part in tiny.items()}
         z, log_det = Planar(2, k, gain=gain).forward_and_log_det(layers, z0)
         variances = np.linalg.eigvalsh(np.cov(z.T))
         widths[name].append(np.sqrt(variances[::-1]))
-    print(f"{name}: areas shrink by e^{log_det.mean():.1f}")
+    print(f"{name}: areas are multiplied by e^{log_det.mean():.1f}")
     expected = 32 * np.log(np.log(2)) if name == "printed" else 0.0
     assert abs(log_det.mean() - expected) < 0.05
 (long, thin), shifted = widths["printed"][-1], widths["shifted"][-1]
@@ -450,7 +452,10 @@ assert max(KL["U2", "planar", 8]) > 50 * min(KL["U2", "planar", 8])
 # <a id="eq-N5"></a>
 #
 # $$
-# D_{\mathrm{KL}}[q_K \Vert p] \ge \min_A \int_0^\infty q^*(v)\, \ln \frac{q^*(v)}{p^*(v)}\, dv = \min_A \Big( -1 - \ln A - \int_0^\infty q^*(v) \ln p^*(v)\, dv \Big) \tag{N5}
+# \begin{aligned}
+# D_{\mathrm{KL}}[q_K \Vert p] &\ge \min_A \int_0^\infty q^*(v)\, \ln \frac{q^*(v)}{p^*(v)}\, dv \\
+# &= \min_A \Big( -1 - \ln A - \int_0^\infty q^*(v) \ln p^*(v)\, dv \Big)
+# \end{aligned} \tag{N5}
 # $$
 #
 # - $A$: the one number that the scaling can choose; the length $K$ does not appear.
@@ -478,7 +483,7 @@ figures.lengths(KL, floors["U2"], targets["U2"])
 # %% [markdown]
 # Of more than 300 stored NICE runs none is below its floor, and on $U_2$ the long ones lie just above it: there it is the family that stops them, not the training. On the other targets they end further above, and on $U_1$ some lose an arc, which is a matter of training. The cure is known: let the determinant vary. Couplings that also scale, as in RealNVP, do.
 #
-# **A flow with a constant determinant keeps its base's share of areas: on walled $U_2$ no such flow of a Gaussian comes closer than 0.041 nats, whatever its length. It does not bind layers whose determinant varies.**
+# **A flow with a constant determinant can bend its base, but not change how much area has which density, up to one scale: on walled $U_2$ no such flow of a Gaussian comes closer than 0.041 nats, whatever its length. Layers whose determinant varies are not bound by this.**
 #
 # ## When does annealing matter?
 #
@@ -488,13 +493,14 @@ figures.lengths(KL, floors["U2"], targets["U2"])
 #
 # $$
 # \begin{aligned}
-# F^{\beta_t} &= \mathbb{E}_{q_0}\big[\ln q_0(z_0)\big] - \beta_t\, \mathbb{E}_{q_0}\big[\ln \tilde p(z_K)\big] - \mathbb{E}_{q_0}\Big[\sum_{k=1}^K \ln\Big\lvert\det \frac{\partial f_k}{\partial z_{k-1}}\Big\rvert\Big], \\
+# F^{\beta_t} &= \mathbb{E}_{q_0}\big[\ln q_0(z_0)\big] - \beta_t\, \mathbb{E}_{q_0}\big[\ln \tilde p(z_K)\big] \\
+# &\quad - \mathbb{E}_{q_0}\Big[\sum_{k=1}^K \ln\Big\lvert\det \frac{\partial f_k}{\partial z_{k-1}}\Big\rvert\Big], \\
 # \beta_t &= \min(1,\ 0.01 + t/10000)
 # \end{aligned} \tag{20}
 # $$
 #
 # - $\beta_t$ is an inverse temperature: at 0.01 the target is almost flat, and $q$ spreads over all of it;
-# - it multiplies the *joint* $\ln \tilde p$. (The first line of (20) in the paper prints $p_K$ where $q_K$ is meant, and leaves the $\beta$ out of the last.) This is not the later "KL warm-up", which multiplies the KL term of the ELBO;
+# - it multiplies the *joint* $\ln \tilde p$. (The first line of (20) in the paper prints $p_K$ where $q_K$ is meant, and leaves the $\beta$ out of its last term.) This is not the later "KL warm-up", which multiplies the KL term of the ELBO;
 # - our runs are shorter, so $\beta_t$ reaches 1 after a third of the steps.
 #
 # We try it on $U_1$, whose two arcs can be lost. Three seeds, with and without annealing, from two starts: the usual one, and one that sits inside the right arc, like the best diagonal Gaussian of [01](01_elbo.ipynb).
