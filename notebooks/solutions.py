@@ -39,16 +39,25 @@ def log_det_radial(r, alpha, beta, d):
     },
     "03_flow_composition": {
         1: """\
-def log_densities(log_q0, log_dets):
-    from_the_start = np.concatenate([0 * log_dets[:1], np.cumsum(log_dets, axis=0)])
-    return log_q0 - from_the_start
+# on the line w.z + b = 0 the density is divided by 1 + w.u = 21; the line halves the mass if b = 0
+answer = ([2.0, 0.0], [10.0, 0.0], 0.0)
 """,
-        2: "answer = int(np.ceil(np.log(1000) / -np.log(np.log(2))))  # (ln 2)^K <= 1/1000",
+        2: """\
+def least_kl(C):
+    # N(0, I) at the edge of an area v is e^(-v / 2 pi) / 2 pi, and N(0, C) the same with 2 pi rho
+    rho = np.sqrt(np.linalg.det(C))
+    return np.log(rho) + 1 / rho - 1
+""",
         3: """\
 def inverse_radius(R, alpha, beta):
     # r (alpha + r) + beta r = R (alpha + r), so r^2 + (alpha + beta - R) r - alpha R = 0
     B = alpha + beta - R
     return (-B + np.sqrt(B**2 + 4 * alpha * R)) / 2
+""",
+        4: """\
+def wrong_log_det(z):
+    # tanh is odd, so 1 + tanh / 2 averages to 1 under a density that is even
+    return -np.log(1 + np.tanh(z[:, 0]) / 2)
 """,
     },
     "04_infinitesimal_flows": {
