@@ -21,7 +21,7 @@
 #
 # It becomes a current. Cut every layer into ever smaller steps, and the stack turns into a differential equation, the sum of log-determinants into the integral of a trace, and the way of the gradients back through the layers into an equation that runs backwards in time. These are the infinitesimal flows of [Variational inference with normalizing flows](https://arxiv.org/abs/1505.05770) (Rezende and Mohamed, 2015), section 3.2.
 #
-# A round patch of pollen floats on stirred water. The current says, for every place and moment, how fast a grain moves there; each grain follows it along a path; and the patch is bent and wound up. How dense is the pollen now, at a given place? And can we stir in such a way that the patch ends as two crescents, a posterior that no Gaussian could follow?
+# A round patch of pollen floats on stirred water. The current says, for every place and moment, how fast a grain moves there; each grain follows it along a path; and the patch is pinched and wound up. How dense is the pollen now, at a given place? And can we stir in such a way that the patch ends as two crescents, a posterior that no Gaussian could follow?
 
 # %% tags=["setup", "hide-input"]
 import autograd.numpy as anp  # NumPy that autograd can differentiate
@@ -35,7 +35,7 @@ from notebooks.exercises import infinitesimal_flows as exercises
 from notebooks.figures import infinitesimal_flows as figures
 
 
-# %% tags=["hide-input"] alt="Four panels of the plane: arrows toward a dashed line, all along one direction; curved paths from blue dots to green squares; a round blue patch with a circle; the green patch with the circle bent to an S." caption="A current: its velocity at $t = 0$ (dashed: the hyperplane, where it is 0), the paths of some grains from $t = 0$ (blue) to $t = 1$ (green), and a patch of pollen with a circle drawn around it, before and after."
+# %% tags=["hide-input"] alt="Four panels of the plane: arrows toward a dashed line, all along one direction; curved paths from blue dots to green squares; a round blue patch with a circle; the green patch, the circle pinched in the middle and turned." caption="A current: its velocity at $t = 0$ (dashed: the hyperplane, where it is 0), the paths of some grains from $t = 0$ (blue) to $t = 1$ (green), and a patch of pollen with a circle drawn around it, before and after."
 def layer(t):  # u, w and b at time t
     u = 3.0 * np.array([np.cos(np.pi * t + 2), np.sin(np.pi * t + 2)])
     w = 1.5 * np.array([np.cos(np.pi * t), np.sin(np.pi * t)])
@@ -198,7 +198,7 @@ for K in (1, 2, 4, 32):  # the determinant of all K layers, by differences
 #
 # - $\frac{\partial f}{\partial z} = u\, \psi^\top$: the Jacobian of the velocity [(N2)](#eq-N2), a matrix of rank one, with trace $u^\top \psi$.
 #
-# The first cell checks the line. For the swirl, let each grain carry a third number that starts at 0 and adds up the trace. Then three checks: the trace against automatic differentiation, the sum of log-determinants against the integral, and the total mass.
+# The first cell below checks [(N3)](#eq-N3) and [(N4)](#eq-N4) on a line. For the swirl of the first figure, let each grain carry a third number that starts at 0 and adds up the trace. Then three checks: the trace against automatic differentiation, the sum of log-determinants against the integral, and the total mass.
 #
 # > **Predict.** On the line, $f(z) = z/2$ pulls everything away from 0, and $q_0$ is standard normal. Look through a window from 1 to 1.6. Does the pollen in it become more or less? And around a grain that starts at 1, denser or thinner?
 
@@ -539,7 +539,7 @@ for error in np.transpose(errors):
 #
 # A trained ODE flow can be cut into planar layers again. Over a short time $1/K$ the sum in [(N11)](#eq-N11) pushes by $\tfrac1K \sum_m$; let its $M$ velocities push one after the other instead. Who goes first matters only to second order, $K^{-2}$ in each piece, so the error is again of order $1/K$, and what we have is a stack of $KM$ *planar layers*, with exact log-determinants and no training at all.
 #
-# > **Predict.** In section 3.2 the paper has the limit of flows reach any density, while a fixed number of planar layers cannot (Kong and Chaudhuri, 2020, say how far it gets). Will the ODE flow beat the stack of the same size? And if the trained ODE flow is cut into planar layers again, how many does it take to be as good?
+# > **Predict.** The paper argues in section 3.2 that in the limit a flow can be as good as we like. A fixed number of planar layers cannot (Kong and Chaudhuri, 2020, say how far it gets). Will the ODE flow beat the stack of the same size? And if the trained ODE flow is cut into planar layers again, how many does it take to be as good?
 
 # %%
 from nflib_min import Affine, Chain, Flow, Planar, objectives, training
@@ -594,7 +594,7 @@ cut = [split(z_start, K) for K in pieces]
 gaps = np.array([nats_of(*of) for of in cut]) - limit
 away = [abs(z - z_ode).mean() for z, _ in cut]
 assert abs(slope(pieces[2:], away[2:]) + 1) < 0.2
-assert gaps[0] > 0.03 and abs(gaps[-1]) < 0.01
+assert gaps[0] > 0.05 and abs(gaps[-1]) < 0.01
 assert (params["w"] * params["u"]).sum(axis=1).min() / 32 > -1  # none folds
 flow = Flow(StandardNormal(2), Chain([Affine(2), accurate]))
 log_q = partial(flow.log_prob, [affine, params])  # by the inverse
@@ -604,7 +604,7 @@ figures.stirred(ode, params, z_start, target, 32 * pieces, gaps + limit, limit)
 # %% [markdown]
 # The two are level: all six trainings end within a tenth of a nat, mostly within a few hundredths, where two layers leave more than 0.2 and the best single Gaussian 0.90 ([notebook 01](01_elbo.ipynb)). Which of the six is best depends on the seed, and even on how a processor rounds. And the ODE is the expensive one: with four steps of RK4 a draw passes $4 \cdot 4 \cdot 32 = 512$ units instead of 32. Its inverse costs the same again, and it is the inverse of the ODE, not of the four steps: it returns only up to the solver's error. What it does offer is freedom from the constraint on $u$, and an accuracy that can be chosen *after* training.
 #
-# So the paper's sentence has to be read with care. For a fixed $K$, planar layers are limited. But as $K$ grows they come as close as we like to the flow of every ODE whose velocity is a sum of planar ones, and on a bounded region such sums approximate any smooth velocity, as networks with one hidden layer do. (How flows of ODEs approximate maps and densities: Li, Lin and Shen, 2022; Ruiz-Balet and Zuazua, 2023.)
+# Cut into planar layers, one for each velocity, 32 in all, the flow is far too coarse (right panel). With 1,024 it is within 0.01 nats of the ODE, and every one of these layers is invertible as it stands. So the paper's argument has to be read with care. For a fixed $K$, planar layers are limited. But as $K$ grows they come as close as we like to the flow of every ODE whose velocity is a sum of planar ones, and on a bounded region such sums approximate any smooth velocity, as networks with one hidden layer do. (How flows of ODEs approximate maps and densities: Li, Lin and Shen, 2022; Ruiz-Balet and Zuazua, 2023.)
 #
 # **Trained alike on $U_1$, the ODE flow ends level with a planar stack of the same size, at 16 times as many units a draw. If its velocity is a sum of $M$ planar ones, $KM$ planar layers do what it does, with an error of order $1/K$: an ODE flow of this kind is a stack of very many planar layers with shared parameters.**
 #

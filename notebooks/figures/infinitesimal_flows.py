@@ -153,7 +153,7 @@ def two_starts(times, films, KL, rate):
     ax.axhline(np.log(2), color=TARGET, linestyle=":", linewidth=1.5)
     ax.text(0.1, np.log(2) + 0.012, r"$\ln 2$")
     ax.set(xscale="log", xlabel="time $t$", ylabel=r"KL$(q_t \Vert q_\infty)$, nats", ylim=(0, 0.8))
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(0.0, 0.45))
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(0.27, 0.4))
     plotting.show(fig)
 
 
