@@ -173,7 +173,10 @@ for K in (1, 2, 4, 32):  # the determinant of all K layers, by differences
 # **Along a path.** Now ride on a grain. What it sees changes because time passes *and* because it moves:
 #
 # $$
-# \frac{d}{dt} q_t(z(t)) = \frac{\partial q_t}{\partial t} + f \cdot \nabla q_t = -\nabla \cdot (q_t f) + f \cdot \nabla q_t = -q_t\, \nabla \cdot f
+# \begin{aligned}
+# \frac{d}{dt} q_t(z(t)) &= \frac{\partial q_t}{\partial t} + f \cdot \nabla q_t \\
+# &= -\nabla \cdot (q_t f) + f \cdot \nabla q_t = -q_t\, \nabla \cdot f
+# \end{aligned}
 # $$
 #
 # by the product rule, $\nabla \cdot (q f) = f \cdot \nabla q + q\, \nabla \cdot f$. Divide by $q_t$:
@@ -193,7 +196,10 @@ for K in (1, 2, 4, 32):  # the determinant of all K layers, by differences
 # <a id="eq-N5"></a>
 #
 # $$
-# \sum_{k=1}^K \ln\Big\lvert 1 + \tfrac1K u^\top \psi(z_{k-1}) \Big\rvert \;\longrightarrow\; \int_0^1 u^\top \psi(z(t))\, dt = \int_0^1 \operatorname{tr} \frac{\partial f}{\partial z}\, dt \tag{N5}
+# \begin{aligned}
+# \sum_{k=1}^K \ln\Big\lvert 1 + \tfrac1K u^\top \psi(z_{k-1}) \Big\rvert \;\longrightarrow\;& \int_0^1 u^\top \psi(z(t))\, dt \\
+# =\;& \int_0^1 \operatorname{tr} \frac{\partial f}{\partial z}(z(t), t)\, dt
+# \end{aligned} \tag{N5}
 # $$
 #
 # - $\frac{\partial f}{\partial z} = u\, \psi^\top$: the Jacobian of the velocity [(N2)](#eq-N2), a matrix of rank one, with trace $u^\top \psi$.
@@ -268,7 +274,10 @@ assert abs(checks.total_mass(log_q1, (-5.0, 5.0), 160) - 1) < 1e-3
 # Its density still obeys a law without any noise. Take still water on a line, $F = 0$ and $G = \sqrt2$, and let every grain jump by $+s$ or $-s$ with equal chance, $s^2 = 2\, dt$. A grain that is at $z$ afterwards was at $z - s$ or at $z + s$ before:
 #
 # $$
-# q_{t + dt}(z) = \tfrac12\, [q_t(z - s) + q_t(z + s)] = q_t + \tfrac{s^2}{2}\, q_t'' + \dots \quad\Longrightarrow\quad \frac{\partial q_t}{\partial t} = q_t''
+# \begin{aligned}
+# q_{t + dt}(z) = \tfrac12\, [q_t(z - s) + q_t(z + s)] &= q_t(z) + \tfrac{s^2}{2}\, q_t''(z) + \dots \\
+# \Longrightarrow\quad \frac{\partial q_t}{\partial t} &= q_t''
+# \end{aligned}
 # $$
 #
 # This is the continuity equation once more, with a current $J = -q_t'$: noise drives mass from where there is more to where there is less. With a drift as well, and any $G$, it is the Fokker-Planck equation:
@@ -358,7 +367,10 @@ print(f"an average of 10: {bias[0]:.2f} nats, of 1000: {bias[1]:.3f} nats")
 # The distance to it can only fall. Write $r = \ln(q_t / q_\infty)$; then $J = -q_t \nabla r$, and by [(N3)](#eq-N3) and integration by parts, with nothing flowing in from infinity,
 #
 # $$
-# \frac{d}{dt} \mathrm{KL}(q_t \,\Vert\, q_\infty) = \int \frac{\partial q_t}{\partial t}\, r\, dz = \int J \cdot \nabla r\, dz = -\int q_t\, \lvert \nabla r \rvert^2\, dz \;\le\; 0.
+# \begin{aligned}
+# \frac{d}{dt} \mathrm{KL}(q_t \,\Vert\, q_\infty) &= \int \frac{\partial q_t}{\partial t}\, r\, dz = \int J \cdot \nabla r\, dz \\
+# &= -\int q_t\, \lvert \nabla r \rvert^2\, dz \;\le\; 0.
+# \end{aligned}
 # $$
 #
 # So here is a flow that needs no training and no normalizer and ends at any target. What is the catch?
@@ -412,7 +424,10 @@ figures.two_starts(times, films, KL, rate[-1])
 # <a id="eq-N9"></a>
 #
 # $$
-# \pi(t) \approx \tfrac12 \big(1 - e^{-\kappa t}\big), \qquad \mathrm{KL} \approx \ln 2 + \pi \ln \pi + (1 - \pi) \ln(1 - \pi) \tag{N9}
+# \begin{aligned}
+# \pi(t) &\approx \tfrac12 \big(1 - e^{-\kappa t}\big), \\
+# \mathrm{KL} &\approx \ln 2 + \pi \ln \pi + (1 - \pi) \ln(1 - \pi)
+# \end{aligned} \tag{N9}
 # $$
 #
 # - $\kappa$: the rate of forgetting, 0.015 for $U_1$; the asserts hold the grid to both formulas from $t = 2$ on.
@@ -636,13 +651,14 @@ figures.stirred(ode, params, z_start, target, 32 * pieces, gaps + limit, limit)
 #
 # $$
 # \begin{aligned}
-# \frac{dg}{dt} &= -\Big(\frac{\partial f}{\partial z}\Big)^{\!\top} g - \ell\, \frac{\partial}{\partial z} \operatorname{tr} \frac{\partial f}{\partial z}, \qquad g(1) = -\tfrac1n \nabla \ln \tilde p(z(1)), \\
+# \frac{dg}{dt} &= -\Big(\frac{\partial f}{\partial z}\Big)^{\!\top} g - \ell\, \frac{\partial}{\partial z} \operatorname{tr} \frac{\partial f}{\partial z}, \\
+# g(1) &= -\tfrac1n \nabla \ln \tilde p(z(1)), \\
 # \frac{d\mathcal F}{d\theta} &= \int_0^1 \Big[ \Big(\frac{\partial f}{\partial \theta}\Big)^{\!\top} g + \ell\, \frac{\partial}{\partial \theta} \operatorname{tr} \frac{\partial f}{\partial z} \Big]\, dt
 # \end{aligned} \tag{N13}
 # $$
 #
-# - the first line is the *adjoint equation*; its $g(0)$ is what a map in front of the ODE, such as our `Affine`, needs;
-# - the second collects, along the way back and over all $n$ points, every moment at which $\theta$ acted.
+# - the first line is the *adjoint equation*, the second its start at $t = 1$; its $g(0)$ at the end is what a map in front of the ODE, such as our `Affine`, needs;
+# - the integral collects, along the way back and over all $n$ points, every moment at which $\theta$ acted.
 #
 # Both brackets are one pullback through the velocity, with $(f, \operatorname{tr})$ as outputs and $(g, \ell)$ coming in. The solver carries $z$, $g$ and the integral together from $t = 1$ to $0$; nothing is stored on the way forward, and memory does not grow with the length of the flow.
 #
