@@ -383,11 +383,11 @@ print(f"an average of 10: {bias[0]:.2f} nats, of 1000: {bias[1]:.3f} nats")
 
 # %%
 target, rng = targets.table_1("U1"), np.random.default_rng(1)
-draws, force = target.sample(2000, rng), elementwise_grad(targets.U1)
-still = diffusions.langevin(force, draws, 0.005, 200, rng)
-away = diffusions.langevin(lambda z: -force(z), draws, 0.005, 200, rng)
-ends = (draws, still, away)
-was, still, away = (np.linalg.norm(z, axis=1).mean() for z in ends)
+draws = target.sample(2000, rng)
+grad_U1 = elementwise_grad(targets.U1)  # for every row: rows do not mix
+still = diffusions.langevin(grad_U1, draws, 0.005, 200, rng)
+away = diffusions.langevin(lambda z: -grad_U1(z), draws, 0.005, 200, rng)
+was, still, away = np.linalg.norm([draws, still, away], axis=2).mean(axis=1)
 assert abs(still - was) < 0.05 and away > 100
 print(f"mean radius {was:.2f}, then {still:.2f}; with the other sign over 100")
 
@@ -419,7 +419,7 @@ figures.two_starts(times, films, KL, rate[-1])
 
 
 # %% [markdown]
-# With the right sign nothing happens to the exact draws, which is what stationary means. With the other one the grains run away. From the middle the KL divergence is below 0.01 nats at $t = 1$. From one crescent it starts at $\ln 2 = 0.69$, the price of a lost mode in [notebook 01](01_elbo.ipynb), is at 0.65 when $t = 1$ and still at 0.48 when $t = 8$. Within a crescent the pollen settles at once; across the gap, where $e^{-U_1}$ is tiny, it only seeps. Two states with a rate of exchange describe it: the left crescent has the share
+# With the right sign nothing happens to the exact draws, up to sampling noise and the length of a step; that is what stationary means. With the other one the grains run away. From the middle the KL divergence is below 0.01 nats at $t = 1$. From one crescent it starts at $\ln 2 = 0.69$, the price of a lost mode in [notebook 01](01_elbo.ipynb), is at 0.65 when $t = 1$ and still at 0.48 when $t = 8$. Within a crescent the pollen settles at once; across the gap, where $e^{-U_1}$ is tiny, it only seeps. Two states with a rate of exchange describe it: the left crescent has the share
 #
 # <a id="eq-N9"></a>
 #
@@ -477,7 +477,7 @@ print(f"Euler in a bowl: {np.exp(euler.mean()):.2f} times the volume")
 
 # %% alt="Two panels of a small disc carried along in position and momentum: by leapfrog it is bent but keeps its area, by Euler it grows. Right, energy against time: leapfrog wobbles around 0, Euler climbs." caption="A disc in the plane of position and momentum, carried by leapfrog and by Euler steps (numbers: its area, in units of the first). Right: the error in $H$ on the crescents."
 def energies(kind, epsilon):  # H - H(0) after every step, until t = 4
-    step, track = kind(force, 2, epsilon, 1), [state]
+    step, track = kind(grad_U1, 2, epsilon, 1), [state]
     for _ in range(round(4 / epsilon)):
         track.append(step.forward({}, track[-1]))
     z, omega = np.split(np.concatenate(track), 2, axis=1)
@@ -487,8 +487,8 @@ def energies(kind, epsilon):  # H - H(0) after every step, until t = 4
 
 Leapfrog = continuous.Leapfrog
 for epsilon in (0.01, 0.05, 0.2):
-    assert abs(volume(Leapfrog, force, epsilon, 20)).max() < 1e-10
-assert volume(EulerHamiltonian, force, 0.05, 40).mean() > 0.5
+    assert abs(volume(Leapfrog, grad_U1, epsilon, 20)).max() < 1e-10
+assert volume(EulerHamiltonian, grad_U1, 0.05, 40).mean() > 0.5
 leapfrog, half = (energies(Leapfrog, epsilon) for epsilon in (0.05, 0.025))
 assert 3 < abs(leapfrog).max() / abs(half).max() < 5
 euler = energies(EulerHamiltonian, 0.05)
