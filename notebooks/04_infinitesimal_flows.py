@@ -582,7 +582,7 @@ for name, of in runs.items():
 from functools import partial
 
 affine, params = runs["ODE"][0][1]
-z0, rng = StandardNormal(2).sample(5000, rng), np.random.default_rng(3)
+z0 = StandardNormal(2).sample(5000, np.random.default_rng(3))
 z_start, log_det = Affine(2).forward_and_log_det(affine, z0)
 ln_start = StandardNormal(2).log_prob(z0) - log_det  # after the Affine map
 

@@ -43,7 +43,7 @@ def quiet_velocity(answer: Callable) -> None:
         return 1 + (s0**2 - 1) * np.exp(-2 * t)
 
     slips = {
-        "correct: every grain is stretched by sigma_t / sigma_0, without a random number": (
+        "correct: grains are stretched by sigma_t / sigma_0; on the crescents ln q_t is unknown": (
             lambda z, t, s0: -z + z / variance(t, s0)
         ),
         "expected two terms, got the drift alone: what the noise does is missing": (
