@@ -62,14 +62,26 @@ def wrong_log_det(z):
     },
     "04_infinitesimal_flows": {
         1: """\
-def a_at(a0, c, t):
-    # d/dt sinh(a) = cosh(a) c tanh(a) = c sinh(a)
-    return onp.arcsinh(onp.exp(c * t) * onp.sinh(a0))
+def y_at(y0, c, t):
+    # d/dt sinh(y) = cosh(y) c tanh(y) = c sinh(y)
+    return np.arcsinh(np.exp(c * t) * np.sinh(y0))
 """,
         2: """\
 def quiet_velocity(z, t, s0):
-    variance = 1 + (s0**2 - 1) * onp.exp(-2 * t)
+    variance = 1 + (s0**2 - 1) * np.exp(-2 * t)
     return -z + z / variance  # ln q_t = -z^2 / (2 variance) + const
+""",
+        3: """\
+def resting_variance(dt, curvature):
+    # v = (1 - curvature dt)^2 v + 2 dt: what a step leaves as it is
+    return 2 * dt / (1 - (1 - curvature * dt) ** 2)
+""",
+        4: """\
+def step(z, omega, grad_L, epsilon):
+    half = omega - epsilon / 2 * grad_L(z)  # downhill
+    z_new = z + epsilon * half  # by the new momentum
+    omega_new = half - epsilon / 2 * grad_L(z_new)  # at the new place
+    return z_new, omega_new
 """,
     },
     "05_amortized_inference": {
