@@ -99,15 +99,30 @@ def variances(beta, s):
     },
     "06_real_posteriors": {
         1: """\
-def log_prior(s):
-    # ln p(sigma) + ln |d sigma / d s| at sigma = exp(s), and d sigma / d s = sigma
-    return 0.5 * np.log(2 / np.pi) - 0.5 * np.exp(2 * s) + s
+from math import comb
+
+
+def log_coin(z, k, n):
+    log_theta, log_rest = -np.log1p(np.exp(-z)), -np.log1p(np.exp(z))
+    log_prior = np.log(6) + log_theta + log_rest
+    likelihood = np.log(comb(n, k)) + k * log_theta + (n - k) * log_rest
+    return log_prior + likelihood + log_theta + log_rest  # d theta / d z = theta (1 - theta)
 """,
         2: """\
 def weighted(log_w, z):
     top = log_w.max()
     w = np.exp(log_w - top)
-    return np.sum(w * z) / np.sum(w), top + np.log(np.mean(w))
+    return np.sum(w * z) / np.sum(w), top + np.log(np.mean(w)), np.sum(w) ** 2 / np.sum(w**2)
+""",
+        3: """\
+def tail(rho):
+    # precisions of p: 1 / (1 + |rho|) along the ridge; q's variance 1 - rho^2 is 1 - |rho| of that
+    return abs(rho)
+""",
+        4: """\
+def unseen(m, a):
+    sd = np.sqrt(1 + m * (1 - m) * a**2)  # within the islands, and between them
+    return -np.log(1 - m), np.log(1 - m), m * a / sd
 """,
     },
     "07_when_flows_fail": {
