@@ -190,7 +190,7 @@ assert min(runs, key=lambda name: runs[name].history["loss"][-1]) == "det for it
 # \hat u = u + \big[m(w^\top u) - w^\top u\big]\, \frac{w}{\lvert w\rvert^2}, \qquad \text{so that} \quad w^\top\hat u = m(w^\top u) > -1 \tag{N2}
 # $$
 #
-# - $w / \lvert w\rvert^2$ is the vector whose product with $w$ is 1; with $\lvert w\rvert$ in place of $\lvert w\rvert^2$ that product is $\lvert w\rvert$, and the guarantee is gone where $\lvert w\rvert < 1$;
+# - $w / \lvert w\rvert^2$ is the vector whose product with $w$ is 1; with $\lvert w\rvert$ in place of $\lvert w\rvert^2$ that product is $\lvert w\rvert$, and the guarantee is gone unless $\lvert w\rvert = 1$: a long $w$ folds a layer too, where $w^\top u > 0$;
 # - a library that trains $u$ itself has no guarantee anywhere.
 #
 # The third is in the inverse. Along $w$ a layer is $a \mapsto a + c\tanh(a + b) = t$; iterating $a \leftarrow t - c\tanh(a + b)$ contracts only if $\lvert c\rvert < 1$.
@@ -463,7 +463,7 @@ assert abs(far[0] - 1 / 19) < 0.004 and far[1] < 0.02
 figures.tails(eight, flow, heavy, mixture, sizes, tailed)
 
 # %% [markdown]
-# - **Symptom:** none in the bound, since $q$ has next to no draws where it is wrong. One radius-6 event in nineteen is missing from $q$, or nearly.
+# - **Symptom:** none in the bound, since $q$ has next to no draws where it is wrong. One draw of the target in nineteen lies beyond radius 6; of the flow's, fewer than one in a hundred.
 # - **Test:** the ESS as a fraction of $n$, at growing $n$ and over seeds. It should level off; where $E[w^2]$ is infinite it sinks. A sharper test fits a generalised Pareto density to the largest weights; its shape, called $\hat k$, says whether the weights can be used at all (below 0.7 they can). ArviZ has it.
 # - **Cure:** a base with heavy tails, a change of variables that gives the target light ones, or, without retraining, a *defensive mixture*: with a fifth of the draws from something wider the weights are bounded, and the ESS stays above 90 %.
 #
