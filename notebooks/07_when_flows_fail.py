@@ -127,7 +127,7 @@ print(f"log-dets from {log_det.min():.1f} to {log_det.max():.1f}, areas agree")
 #
 # A mistake is a subclass that replaces one method and nothing else. All thirteen are from published code or posts. We leave the names out, since each is one slip away from any of us.
 #
-# > **Predict.** The first mistake adds the log-determinant where it should be subtracted, in $\ln q_K$ alone. Which of the six laws will object? And will the loss fall?
+# > **Predict.** The program with the wrong sign adds the log-determinant where it should be subtracted, in $\ln q_K$ alone. Which of the six laws will object? And will the loss fall?
 
 # %%
 def size(error):

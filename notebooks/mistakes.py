@@ -341,7 +341,7 @@ def run_checks(program: VariationalProgram, run: Fit, seed: int = 0) -> dict[str
         "gradient": gradient_error(program, run.params, eps),
         "round trip": checks.round_trip_error(program, probe, eps),
         "log det": float(np.abs(log_det - checks.log_det_by_autodiff(program, probe, eps)).max()),
-        "mass": abs(checks.total_mass(lambda z: program.log_prob(probe, z), (-14, 14), 320) - 1),
+        "mass": abs(checks.total_mass(lambda z: program.log_prob(probe, z), (-10, 10), 230) - 1),
         "bound": excess(log_w, model.log_normalizer),
         "finite Z": checks.mass_growth(program.log_joint),
         "new data": checks.moment_gap(program.new_data(run.params, 20_000, rng), exact),

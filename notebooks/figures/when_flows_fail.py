@@ -64,7 +64,7 @@ def folds(c, bends, places, arrives):
     left.set(xlabel="$w^T z$ before the layer", ylabel="after the layer")
     left.set(xlim=(-4, 4), ylim=(-4, 4))
     left.legend(frameon=False, fontsize=8, loc="upper left")
-    right.contourf(bends, places, ~arrives.T, [0.5, 1.5], colors=[LOG_DET])
+    right.contourf(bends, places, ~arrives.T, [0.5, 1.5], colors=[LOG_DET], alpha=0.45)
     right.text(3.4, 0, "it never arrives", ha="center", va="center", fontsize=9)
     right.text(1.6, 6, "it arrives", ha="center", fontsize=9)
     right.set(xlabel="bend $c$ of the layer", ylabel="$w^T z$ after the layer")
@@ -86,7 +86,9 @@ def bounds_above(losses, bounds, log_Z):
 def who_notices(checks, alarms, letters, size):
     """A row a program, a column a check: the alarm's size, or a dot where nothing is said."""
     fig, (ax,) = wide(1, 4.9, 8.2)
-    for y, found in enumerate(alarms.values()):
+    for y, (name, found) in enumerate(alarms.items()):
+        ink = FLOW if name == "correct" else "black"
+        ax.text(-0.75, y, letters[name], ha="center", va="center", fontsize=9, color=ink)
         for x, check in enumerate(checks):
             if check in found:
                 box = Rectangle((x - 0.45, y - 0.4), 0.9, 0.8, facecolor=LOG_DET, alpha=0.45, lw=0)
@@ -97,9 +99,9 @@ def who_notices(checks, alarms, letters, size):
     ax.axvline(1.5, color="0.5", lw=0.8)
     for y in (0.5, 5.5, 8.5, 11.5):  # right, determinant, map, loss, use
         ax.axhline(y, color="0.5", lw=0.8)
-    ax.set(xlim=(-0.6, len(checks) - 0.4), ylim=(len(alarms) - 0.4, -0.6))
+    ax.set(xlim=(-0.95, len(checks) - 0.4), ylim=(len(alarms) - 0.4, -0.6))
     ax.set_xticks(range(len(checks)), checks, fontsize=9)
-    ax.set_yticks(range(len(alarms)), [f"{name}   {letters[name]}" for name in alarms], fontsize=9)
+    ax.set_yticks(range(len(alarms)), alarms, fontsize=9)
     ax.get_yticklabels()[0].set_color(FLOW)
     ax.tick_params(length=0, labeltop=True, labelbottom=False)
     for side in ax.spines.values():
