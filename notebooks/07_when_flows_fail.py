@@ -125,7 +125,7 @@ print(f"log-dets from {log_det.min():.1f} to {log_det.max():.1f}, areas agree")
 #
 # Beside them stand two checks that everybody makes: `loss fell`, whose error is the mean of the last 25 losses minus that of the first 25, or 0 if that is negative; and `gradient`, autograd against finite differences.
 #
-# A mistake is a subclass that replaces one method and nothing else. All thirteen are from published code or posts. We leave the names out, since each is one slip away from any of us.
+# A mistake is a subclass that replaces one method and nothing else. All thirteen are from published code or posts. We leave the names out, since each is one slip away from any of us. In the tables below their lines are shortened.
 #
 # > **Predict.** The program with the wrong sign adds the log-determinant where it should be subtracted, in $\ln q_K$ alone. Which of the six laws will object? And will the loss fall?
 
