@@ -126,16 +126,29 @@ def unseen(m, a):
 """,
     },
     "07_when_flows_fail": {
-        1: 'answer = ["epsilon", "fixed point", "z_0", "sign"]',
+        1: 'answer = ["pad", "fixed point", "z_0", "sign"]',
         2: """\
 def log_det(c_plus_1, h):
     # 1 + c (1 - h^2) = (1 + c) (1 - h^2) + h^2: terms that are never negative
     return np.log(c_plus_1 * (1 - h**2) + h**2)
 """,
         3: """\
-def masses(elbo_1, elbo_2):
-    log_Z = np.logaddexp(elbo_1, elbo_2)  # each bound is ln Z + ln(mass kept)
-    return np.exp(elbo_1 - log_Z), log_Z
+def program(eps, mean, log_variance, u, w, b):
+    z_0 = mean + np.exp(log_variance / 2) * eps
+    u_hat = u + (m(w @ u) - w @ u) * w / (w @ w)  # round trip
+    h = np.tanh(z_0 @ w + b)
+    z_1 = z_0 + h[:, None] * u_hat
+    det = 1 + w @ u_hat * (1 - h**2)  # log det
+    log_det = log_variance.sum() / 2 + np.log(det)
+    log_q = -0.5 * (eps**2).sum(axis=1) - np.log(2 * np.pi) - log_det
+    log_prior = -0.5 * (z_1**2).sum(axis=1) - np.log(2 * np.pi)  # bound
+    log_likelihood = -2 * (2 - z_1.sum(axis=1)) ** 2 - np.log(0.5 * np.sqrt(2 * np.pi))
+    return z_1, log_det, log_q - log_likelihood - log_prior
+""",
+        4: """\
+def wrong_log_det(z_0, log_det):
+    # the mean of exp(z_0 - 1/2) over N(0, 1) is 1
+    return log_det - z_0 + 0.5
 """,
     },
 }
