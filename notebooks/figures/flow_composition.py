@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patheffects import withStroke
 
+import live
 from nflib_min import checks, plotting
 from nflib_min.planar import GAIN, constrain, m
 from nflib_min.plotting import BASE, DENSITY, FLOW, LOG_DET, TARGET, panels
@@ -44,7 +45,7 @@ def stages(flow, params, p, after=(4, 8, 16, 32)):
     plotting.density(axes[0, -1], p.log_prob, title="the hiker")
     plotting.samples(axes[1, -1], p.sample(1500, np.random.default_rng(1)), color=TARGET)
     label(axes)
-    plotting.show(fig)
+    live.show("depth", fig, beside=True)
 
 
 def ten_layers(base, stacks, after=(1, 2, 5, 10), limits=(-5.0, 5.0)):
@@ -109,7 +110,7 @@ def constraint(w, spread):
     axes[2].set(xlabel="layer $k$", ylabel="largest and smallest width of $q_k$")
     for ax in axes[1:]:
         ax.legend(frameon=False)
-    plotting.show(fig)
+    live.show("planar", fig, beside=True)
 
 
 def moved(ax, w):

@@ -6,6 +6,7 @@ from matplotlib.pyplot import figure
 from scipy.integrate import solve_ivp
 from scipy.stats import norm
 
+import live
 from nflib_min import checks, plotting
 from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET
 
@@ -154,7 +155,7 @@ def two_starts(times, films, KL, rate):
     ax.text(0.1, np.log(2) + 0.012, r"$\ln 2$")
     ax.set(xscale="log", xlabel="time $t$", ylabel=r"KL$(q_t \Vert q_\infty)$, nats", ylim=(0, 0.8))
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(0.27, 0.4))
-    plotting.show(fig)
+    live.show("start", fig, beside=True)
 
 
 def volumes(drifts):
@@ -227,4 +228,4 @@ def stirred(ode, params, z_start, target, layers, nats, limit):
     axes[3].set_yticks(ticks := [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0], ticks)
     axes[3].set_yticks([], minor=True)
     axes[3].set_ylim(limit / 2, 1.5 * max(nats))
-    plotting.show(fig)
+    live.show("depth", fig, beside=True, kind="ode")

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 from matplotlib.patches import Rectangle
 
+import live
 from nflib_min import checks, plotting
 from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET
 
@@ -68,7 +69,7 @@ def folds(c, bends, places, arrives):
     right.text(3.4, 0, "it never arrives", ha="center", va="center", fontsize=9)
     right.text(1.6, 6, "it arrives", ha="center", fontsize=9)
     right.set(xlabel="bend $c$ of the layer", ylabel="$w^T z$ after the layer")
-    plotting.show(fig)
+    live.show("cobweb", fig, beside=True)
 
 
 def bounds_above(losses, bounds, log_Z):
