@@ -529,7 +529,7 @@ figures.gradients(ends)
 #
 # ## Can one call do all of this?
 #
-# [`fit_posterior`](../nflib_min/posterior/fit_posterior.py) is the recipe in one function: Newton's method from several starts for a first Gaussian, mean-field and full rank by path gradients, a flow on top, with a step size that is searched for. Then it tries to prove itself wrong: by $\hat k$, by what the weights change, by draws around all the starts and far out, where $q$'s own draws would never look. The verdict is "good", "usable with importance weights", or "do not trust". We ask it the two questions about the schools, in the non-centered form, and show it a trap.
+# [`fit_posterior`](../nflib_min/posterior/fit_posterior.py) is the recipe in one function: Newton's method from several starts for a first Gaussian, mean-field and full rank by path gradients, a flow on top, with a step size that is searched for. Then it tries to prove itself wrong: among other things by $\hat k$, by what the weights change, by draws around all the starts and far out, where $q$'s own draws would never look. The verdict goes from "good" by way of "usable with importance weights" to "do not trust". We ask it the two questions about the schools, in the non-centered form, and show it a trap.
 #
 # > **Predict.** Two islands of equal mass, fourteen standard deviations apart, and a $q$ that sits on one of them. What will $\hat k$ be, and who will find the other?
 
@@ -550,7 +550,7 @@ print(f"islands: {half.verdict}, missed {half.missed:.1f} of the mass")
 
 
 # %% [markdown]
-# On the islands $\hat k$ is excellent, and half of the posterior is missing: it was found by draws around the other starts. That is a search, not a proof. What no start comes near and no draw of $q$ hits stays unseen, be it a mode far away or the end of a neck; and near its thresholds any verdict turns with the seed. So ask twice, with another seed, and in other coordinates if the model has them. What to report:
+# On the islands $\hat k$ is excellent, and half of the posterior is missing: it was found by draws around the other starts. That is a search, not a proof. What no look reaches stays unseen, be it a mode far away or the end of a neck; and near its thresholds any verdict turns with the seed. So ask twice, with another seed, and in other coordinates if the model has them. What to report:
 #
 # | what you see | what you report |
 # |---|---|
