@@ -85,16 +85,27 @@ def step(z, omega, grad_L, epsilon):
 """,
     },
     "05_amortized_inference": {
-        1: "answer = 2 * 40 + 20 * (2 * 40 + 1)  # mu and ln sigma; u, w and b of each layer",
+        1: """\
+def blind(tau):
+    # the posterior is N(x / (1 + tau^2), tau^2 / (1 + tau^2)): all widths agree, the means do not,
+    # and E_p(x)[(mean of q - mean)^2] is least, 1 / (1 + tau^2), if q has mean 0
+    variance_of_means, variance = 1 / (1 + tau**2), tau**2 / (1 + tau**2)
+    return variance_of_means / (2 * variance)
+""",
         2: """\
 def log_evidence_of(log_joint, log_q0, log_det):
     log_w = log_joint - (log_q0 - log_det)
     return np.logaddexp.reduce(log_w) - np.log(len(log_w))
 """,
         3: """\
-def variances(beta, s):
+def plateau(m, share):
+    # on the first lobe every weight is p(x) (1 - m) / (1 - share); (1 - share)^S = 1/2
+    return [np.log((1 - share) / (1 - m)), np.log(0.5) / np.log(1 - share)]
+""",
+        4: """\
+def variances(beta, tau):
     # precisions add; beta multiplies both of them in (20), 1 / beta the likelihood's in the warm-up
-    return [1 / (beta * (1 + 1 / s**2)), 1 / (1 + 1 / (beta * s**2))]
+    return [1 / (beta * (1 + 1 / tau**2)), 1 / (1 + 1 / (beta * tau**2))]
 """,
     },
     "06_real_posteriors": {
