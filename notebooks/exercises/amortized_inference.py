@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from notebooks.exercises.elbo import judge
+from notebooks.exercises.judge import judge
 
 
 def blind(answer: Callable) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from nflib_min import StandardNormal
 from nflib_min.checks import grid
 from nflib_min.planar import planar_layer
-from notebooks.exercises.elbo import judge
+from notebooks.exercises.judge import judge
 
 U, W = np.array([1.5, 0.5]), np.array([1.6, 1.2])  # the running layer, with b = 0
 

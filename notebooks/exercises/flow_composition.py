@@ -9,7 +9,7 @@ import numpy as np
 
 from nflib_min import StandardNormal, checks
 from nflib_min.planar import determinant
-from notebooks.exercises.elbo import judge
+from notebooks.exercises.judge import judge
 
 SHAPES = ((2,), (2,), ())  # of u, w and b
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-Slips = dict[str, Callable]  # what to print -> what a reader who slips so would return
+from notebooks.exercises.judge import judge
 
 
 def y_at(answer: Callable) -> None:
@@ -144,28 +144,3 @@ def verdict(step: Callable, z: np.ndarray, omega: np.ndarray, grad_L: Callable) 
     if not np.allclose(after, right(z, omega, grad_L, 0.3), rtol=0, atol=1e-9):
         return "expected kick, drift, kick, got another reversible step that keeps areas"
     return ""
-
-
-def judge(answer: Callable, points: list[tuple], slips: Slips, wanted: str) -> None:
-    """Print the first of `slips` that agrees with the answer at every point."""
-    try:
-        given = [answer(*point) for point in points]
-    except Exception as error:  # a reader's function may fail in any way
-        print(f"expected {wanted}, got {type(error).__name__}: {error}")
-        return
-    if all(value is None for value in given):
-        print("not attempted")
-        return
-    for text, slip in slips.items():
-        if all(close(value, slip(*point)) for value, point in zip(given, points, strict=True)):
-            print(text)
-            return
-    print(f"expected {wanted}, got {given[0]!r} at the first of {len(points)} points")
-
-
-def close(value: object, wanted: float | np.ndarray) -> bool:
-    try:
-        value = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        return False
-    return value.shape == np.shape(wanted) and np.allclose(value, wanted, rtol=0, atol=1e-6)

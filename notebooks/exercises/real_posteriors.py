@@ -6,7 +6,7 @@ from math import comb
 
 import numpy as np
 
-Slips = dict[str, Callable]  # what to print -> what a reader who slips so would return
+from notebooks.exercises.judge import judge
 
 
 def log_coin(answer: Callable) -> None:
@@ -159,34 +159,3 @@ def unseen(answer: Callable) -> None:
     }
     wanted = "three numbers: KL, error of ln Z, error of the mean in sd of p"
     judge(answer, [(0.5, 14.0), (0.1, 20.0), (0.02, 30.0)], slips, wanted)
-
-
-def judge(
-    answer: Callable, points: list[tuple], slips: Slips, wanted: str, seen: Callable = repr
-) -> None:
-    """Print the first of `slips` that agrees with the answer at every point."""
-    try:
-        given = [answer(*point) for point in points]
-    except Exception as error:  # a reader's function may fail in any way
-        print(f"expected {wanted}, got {type(error).__name__}: {error}")
-        return
-    if all(value is None for value in given):
-        print("not attempted")
-        return
-    for text, slip in slips.items():
-        if all(close(value, slip(*point)) for value, point in zip(given, points, strict=True)):
-            print(text)
-            return
-    try:
-        got = seen(given[0])
-    except (TypeError, ValueError):
-        got = repr(given[0])
-    print(f"expected {wanted}, got {got} at the first of {len(points)} points")
-
-
-def close(value: object, wanted: float | np.ndarray) -> bool:
-    try:
-        value = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        return False
-    return value.shape == np.shape(wanted) and np.allclose(value, wanted, rtol=0, atol=1e-6)

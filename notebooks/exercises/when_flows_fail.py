@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nflib_min.planar import m
-from notebooks.exercises.elbo import judge
+from notebooks.exercises.judge import judge
 
 WORDS = ("sign", "pad", "z_0", "fold", "fixed point", "no prior")
 RIGHT = ("pad", "fixed point", "z_0", "sign")
