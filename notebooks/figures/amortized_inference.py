@@ -40,7 +40,7 @@ def four_questions(logits, x):
         ("1", (1.12, -0.94)),
         ("2", (-2.2, 1.35)),
         ("3", (0.84, 2.45)),
-        ("4", (-0.26, 2.45)),
+        ("4", (-0.4, 2.45)),
     ):
         left.text(*at, number, color=TARGET, fontsize=12, weight="bold")
     plotting.square(left, window, "four questions")
