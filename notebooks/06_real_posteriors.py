@@ -19,7 +19,9 @@
 # %% [markdown]
 # # Does a flow posterior give the right answer?
 #
-# On four posteriors of real data the best of our families comes within 0.03 nats of the truth, where an independent Gaussian loses 0.3 to 20. Whether *your* fit is right, its importance weights $p/q$ can tell, as far as $q$ has draws; and where tails are heavy there is still a case for a sampler. The flows and their loss are those of [Variational inference with normalizing flows](https://arxiv.org/abs/1505.05770) (Rezende and Mohamed, 2015), eq. (15) there. The paper tries them on energies and on images; here somebody wants to know the answer.
+# On four posteriors of real data the best of our families comes within 0.03 nats of the truth, where an independent Gaussian loses 0.3 to 20. Whether *your* fit is right, its importance weights $p/q$ can tell, as far as $q$ has draws; and where tails are heavy there is still a case for a sampler.
+#
+# The flows and their loss are those of [Variational inference with normalizing flows](https://arxiv.org/abs/1505.05770) (Rezende and Mohamed, 2015), eq. (15) there. The paper tries them on energies and on images; here somebody wants to know the answer.
 #
 # Eight schools coached their pupils for a test with scores from 200 to 800. Each reported an effect in points, with a standard error (Rubin, 1981):
 #
