@@ -43,7 +43,8 @@ ln_Z = p.log_normalizer
 
 
 def log_q_a(z):  # the upper ridge alone, which is half of the mass
-    return -0.5 * ((z[:, 1] - w1(z[:, 0])) / 0.35) ** 2 - wall(z) - ln_Z + np.log(2)
+    square = ((z[:, 1] - w1(z[:, 0])) / 0.35) ** 2
+    return -0.5 * square - wall(z) - ln_Z + np.log(2)
 
 
 def draw_q_a(n, rng):
@@ -52,7 +53,8 @@ def draw_q_a(n, rng):
 
 
 q_b = nf.Flow(nf.StandardNormal(2), nf.Chain([nf.Affine(2), nf.Planar(2, 16)]))
-loss = nf.FreeEnergy(q_b, p, 128, annealing=lambda step: min(1, 0.05 + step / 1200))
+beta = partial(nf.inverse_temperature, length=1200)  # (20) of the paper
+loss = nf.FreeEnergy(q_b, p, 128, annealing=beta)
 rate = nf.cosine_decay(2e-2, 2500)
 phi = nf.fit(loss, q_b.init(rng), 2500, rng, learning_rate=rate).params
 figures.two_posteriors(p, draw_q_a(2000, rng), q_b.sample(phi, 2000, rng))
@@ -206,9 +208,10 @@ def both_bounds(z_q, log_q_of):
     return below.mean(), above.mean()
 
 
+log_q_b = partial(q_b.log_prob, phi)
 bounds = {
     "$q_a$": both_bounds(draw_q_a(20_000, rng), log_q_a),
-    "$q_b$": both_bounds(q_b.sample(phi, 20_000, rng), partial(q_b.log_prob, phi)),
+    "$q_b$": both_bounds(q_b.sample(phi, 20_000, rng), log_q_b),
 }
 figures.sandwich(bounds, ln_Z)
 
@@ -222,7 +225,8 @@ def on_lower(z):  # where the ridge is split, nearer to the lower branch
     return (np.abs(z[:, 0] - 1) < 0.6) & (z[:, 1] < w1(z[:, 0]) - 1)
 
 
-visits = [on_lower(z).mean() for z in (p.sample(20_000, rng), draw_q_a(20_000, rng))]
+draws = p.sample(20_000, rng), draw_q_a(20_000, rng)
+visits = [on_lower(z).mean() for z in draws]
 assert visits[0] > 0.05 and visits[1] < 0.003
 print("q_a is off by less than 0.2 nats below, by more than 1.5 above")
 
@@ -257,7 +261,8 @@ def metropolis(start, propose, log_omega, steps, rng):  # many chains at once
         new = propose(z)
         log_w_new = log_omega(new)
         take = np.log(rng.random(len(z))) < log_w_new - log_w  # (N4)
-        z, log_w = np.where(take[:, None], new, z), np.where(take, log_w_new, log_w)
+        z = np.where(take[:, None], new, z)
+        log_w = np.where(take, log_w_new, log_w)
         path.append(z)
     return np.array(path)  # (steps, chains, 2)
 
@@ -287,7 +292,7 @@ def log_omega(log_q, z):
     return p.log_density(z) - log_q(z)
 
 
-log_q_b, start = partial(q_b.log_prob, phi), p.sample(20, rng)
+start = p.sample(20, rng)
 
 # %% alt="Three traces of the first coordinate over 400 steps. The random walk wanders slowly and covers the range in no hurry; the chain that proposes from the trained flow jumps over the whole range, and so does the chain that proposes from q_a." caption="One chain each. The last two look equally healthy; the last one hardly ever visits the lower branch."
 omega_a, omega_b = partial(log_omega, log_q_a), partial(log_omega, log_q_b)
@@ -325,7 +330,7 @@ both = "eight_schools_centred", "eight_schools_non_centred"
 runs = [results.reference(name)["cost"] for name in both]
 before, after = (run["gradients_per_effective_draw"] for run in runs)
 assert before > 10 * after
-print(f"NUTS, gradients per effective draw: {before:.0f} before, {after:.0f} after")
+print(f"NUTS, gradients per effective draw: {before:.0f}, then {after:.0f}")
 
 # %% [markdown]
 # These are the stored runs of NUTS that notebook 06 reads. What NeuTra adds is that the map need not be known: a flow, trained on the ELBO, takes its place.
@@ -359,7 +364,8 @@ phase = rng.uniform(0, 2 * np.pi, 500)
 
 
 def features(z, t):
-    return np.cos(np.column_stack([z, np.broadcast_to(t, len(z))]) @ frequency + phase)
+    z_and_t = np.column_stack([z, np.broadcast_to(t, len(z))])
+    return np.cos(z_and_t @ frequency + phase)
 
 
 def match(z_1, rng):  # (N5), by least squares; draws go in, no density
