@@ -53,7 +53,7 @@ figures.fourteen_losses(letters, runs)
 #
 # You need: the evidence lower bound (ELBO) of [notebook 01](01_elbo.ipynb), log-determinants ([02](02_change_of_variables.ipynb)), planar and radial layers ([03](03_flow_composition.ipynb)). Time: 50 minutes, exercises included.
 #
-# Previous: [Does a flow posterior give the right answer?](06_real_posteriors.ipynb)
+# Previous: [Does a flow posterior give the right answer?](06_real_posteriors.ipynb) Next: [What came after 2015?](08_after_2015.ipynb)
 #
 # Direction: forward takes $z_0$ to $z_K$, from the base to the flow. Information is measured in nats.
 #

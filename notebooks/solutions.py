@@ -162,4 +162,22 @@ def wrong_log_det(z_0, log_det):
     return log_det - z_0 + 0.5
 """,
     },
+    "08_after_2015": {
+        1: """\
+def log_det_sylvester(U, W, slopes):
+    matrices = np.eye(len(W)) + slopes[:, :, None] * (W @ U)  # I + H W U, (n, M, M)
+    return np.linalg.slogdet(matrices)[1]
+""",
+        2: """\
+def width(m, s):
+    # KL[q || p] + KL[p || q]; the logarithms of s cancel
+    return (1 + m**2) / (2 * s**2) + (s**2 + m**2) / 2 - 1
+""",
+        3: """\
+def velocity(z, t, m, s):
+    covariance = t * s**2 - (1 - t)  # of z_1 - z_0 and z_t
+    variance = (1 - t) ** 2 + t**2 * s**2
+    return m + covariance / variance * (z - t * m)
+""",
+    },
 }
