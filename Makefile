@@ -52,10 +52,8 @@ check: setup  ## the quick checks of an author: layout, lint, pairs and house st
 notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even where no code changed)
 	@$(python) -m tools.notebooks sync $(if $(all),--all) $(if $(seconds),--seconds $(seconds))
 
-address = $(shell $(python) -c 'from tools import address; print(address.repository())')
 posts: setup  ## write the notebooks as al-folio posts under build/site (repository=URL ref=TAG)
-	@$(python) -m nbconvert_al_folio notebooks/*.ipynb notebooks/ko/*.ipynb --out build/site \
-		$(addprefix --repository ,$(or $(repository),$(address))) $(if $(ref),--ref $(ref))
+	@$(python) -m tools.posts $(addprefix --repository ,$(repository)) $(addprefix --ref ,$(ref))
 
 bench: .venv-bench/.ready  ## race seven other libraries, with an environment of their own (half an hour)
 	@.venv-bench/bin/python -m benchmarks --resume

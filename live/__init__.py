@@ -1,14 +1,11 @@
 """Figures that the reader moves: one small JavaScript module each, with a picture that stands in.
 
 `show` puts a figure into a notebook: its PNG, and a description of the live figure under the type
-MIME. Pages and posts turn the two into HTML with `html`, or with `render` where the picture is
-already on the page; in JupyterLab the same program runs as an anywidget, where that is installed.
+MIME. Pages and posts put its `place` beside the picture and its `program` at their end; in
+JupyterLab the same program runs as an anywidget, where that is installed.
 """
 
-import base64
-import html as markup
 import importlib.util
-import io
 import json
 import os
 import re
@@ -16,10 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nflib_min import plotting
+
 MIME = "application/vnd.nflib-min.live+json"
 FOLDER = Path(__file__).parent
 FIGURES = ("planar", "bound", "depth", "mass", "start", "cobweb")
-SHARPNESS = 1.5  # pixels of the picture for one of the page
 DIGITS = 6  # of every number in a description: what a screen can show, and what nbval compares
 
 
@@ -56,64 +54,23 @@ def rounded(value: Any, digits: int = DIGITS) -> Any:
 
 
 def show(
-    name: str, fig: Any, data: dict | None = None, *, alt: str, caption: str, **options: Any
+    name: str, fig: Any, data: dict | None = None, *, beside: bool = False, **options: Any
 ) -> None:
-    """Show a live figure in a notebook, with `fig` (matplotlib's, or PNG bytes) as its picture.
+    """Show a live figure in a notebook, with matplotlib's `fig` as its picture.
 
-    The output is one image/png whose metadata carries alt and caption, and the description as MIME.
+    The output is that of `nflib_min.plotting.show`, and the description as MIME. Where the live
+    figure runs the picture goes, unless the two stand `beside` each other, since the picture says
+    something of its own.
 
-    Errors: ValueError if alt or caption is empty, or as of `describe`.
+    Errors: ValueError as of `describe`.
     """
-    from IPython.display import display
-
-    for what, text in (("alt", alt), ("caption", caption)):
-        if not text.strip():
-            raise ValueError(f"{what}: expected a sentence about the figure, got {text!r}")
     description = describe(name, data, **options)
-    png = fig if isinstance(fig, bytes) else _png(fig)
-    width = round(int.from_bytes(png[16:20], "big") / SHARPNESS)  # as the PNG's header has it
-    bundle = {"image/png": base64.b64encode(png).decode(), MIME: description}
+    if beside:
+        description["beside"] = True
+    also = {MIME: description}
     if "JPY_SESSION_NAME" in os.environ and importlib.util.find_spec("anywidget"):
-        bundle |= widget(description)._repr_mimebundle_()[0]  # a person is there to move it
-    bundle["text/plain"] = f"<live figure {name}>"
-    display(
-        bundle, raw=True, metadata={"image/png": {"alt": alt, "caption": caption, "width": width}}
-    )
-
-
-def _png(fig: Any) -> bytes:
-    """A figure as the house's pictures are, in 256 colours chosen for it; the figure is closed."""
-    import matplotlib.pyplot as plt
-    import PIL.Image
-
-    drawn, png = io.BytesIO(), io.BytesIO()
-    fig.savefig(drawn, format="png", dpi=100 * SHARPNESS, facecolor="white")
-    plt.close(fig)
-    PIL.Image.open(drawn).convert("RGB").quantize(256, kmeans=2).save(png, "png", optimize=True)
-    return png.getvalue()
-
-
-def html(
-    description: dict, png: bytes | str, lang: str = "en", *, alt: str = "", caption: str = ""
-) -> str:
-    """A `<figure>` with the picture (PNG bytes, or an address), its live form and its caption."""
-    source = (
-        png if isinstance(png, str) else f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    )
-    below = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return (
-        f'<figure><img src="{markup.escape(source)}" alt="{markup.escape(alt)}">'
-        f"{render(description, lang)}{below}</figure>"
-    )
-
-
-def render(description: dict, lang: str = "en") -> str:
-    """A place for the live figure and the one module that fills it and hides the figure's picture.
-
-    Works from `file://` and under a Content-Security-Policy that allows inline scripts: nothing is
-    fetched. Put it into the `<figure>` that holds the picture.
-    """
-    return f"{place(description, lang)}\n{program(description['figure'])}"
+        also |= widget(description)._repr_mimebundle_()[0]  # a person is there to move it
+    plotting.show(fig, also)
 
 
 def post(description: dict, view: Any) -> str:
@@ -128,15 +85,20 @@ def post(description: dict, view: Any) -> str:
 
 
 def place(description: dict, lang: str) -> str:
-    """Where a live figure will stand, with all that it needs to know as JSON."""
+    """Where a live figure will stand, in the `<figure>` of its picture, with all that it needs."""
     text = json.dumps(_config(description, lang), ensure_ascii=False, separators=(",", ":"))
     text = text.replace("<", "\\u003c")  # nothing in it can end the script
     name = description["figure"]
-    return f'<div data-live="{name}"><script type="application/json">{text}</script></div>'
+    beside = " data-beside" if description.get("beside") else ""
+    return f'<div data-live="{name}"{beside}><script type="application/json">{text}</script></div>'
 
 
 def program(*names: str) -> str:
-    """One module that fills the places of these figures."""
+    """One module that fills the places of these figures and hides their pictures.
+
+    Works from `file://` and under a Content-Security-Policy that allows inline scripts: nothing is
+    fetched.
+    """
     figures = ", ".join(f"{name}: live_{name}" for name in names)
     return (
         f'<script type="module">\n{bundle(*names)}\n'

@@ -25,10 +25,13 @@ TITLES = {"en": "Let the reader move it", "ko": "독자가 직접 움직이는 �
 
 def page(lang: str, *names: str, **options) -> str:
     """One page with some of the figures."""
+    names = names or live.FIGURES
     figures = "\n".join(
-        live.html(live.describe(name, **options), PIXEL, lang, alt="A picture.")
-        for name in names or live.FIGURES
+        f'<figure><img src="{PIXEL}" alt="A picture.">'
+        f"{live.place(live.describe(name, **options), lang)}</figure>"
+        for name in names
     )
+    figures += live.program(*dict.fromkeys(names))
     return PAGE.format(lang=lang, title=TITLES[lang], policy=POLICY, figures=figures)
 
 

@@ -296,6 +296,7 @@ export function mount(figures, style) {
       place.replaceChildren(); console.error(error);
       continue;
     }
+    if ('beside' in place.dataset) continue;
     const print = matchMedia('print'), pictures = place.closest('figure')?.querySelectorAll('img, picture') ?? [];
     const show = () => pictures.forEach(({style}) => {
       if (print.matches) style.removeProperty('display'); else style.display = 'none';

@@ -4,7 +4,7 @@ The one file that needs matplotlib and IPython, which the notebooks' environment
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -139,13 +139,17 @@ def panels(rows: int, columns: int, size: float = 2.3) -> tuple[Figure, Array]:
     )
 
 
-def show(fig: Figure) -> None:
+def show(fig: Figure, also: Mapping[str, object] | None = None) -> None:
     """Show a figure as one PNG and close it; its alt text and caption stand on the cell's fence.
 
     256 colours are chosen for the figure, a third of the bytes and no difference to the eye: first
     those of its density maps, then the ink (lines, text, background). How many are ink stands in
     the output's metadata, so that `dark` can turn the ink alone. The bytes depend on the figure and
     matplotlib's version alone.
+
+    Parameters
+    ----------
+    also : other forms of the same figure, by MIME type, for pages that can show them.
 
     >>> show(plt.figure())  # doctest: +ELLIPSIS
     <IPython.core.display.Image object>...
@@ -157,7 +161,11 @@ def show(fig: Figure) -> None:
     plt.close(fig)
     png, ink = _quantized(np.asarray(picture), maps)
     width = round(picture.width / SHARPNESS)
-    display(Image(png, width=width, metadata={"ink": ink}))
+    image = Image(png, width=width, metadata={"ink": ink})
+    if not also:
+        return display(image)
+    data, about = image._repr_mimebundle_()
+    display({**data, **also, "text/plain": repr(image)}, raw=True, metadata=about)
 
 
 def _map_mask(fig: Figure, size: tuple[int, int]) -> Array:

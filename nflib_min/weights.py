@@ -111,7 +111,8 @@ def _pareto_fit(x: Array) -> tuple[float, float]:
     b = (1 - np.sqrt(m / (np.arange(m) + 0.5))) / (3 * x[int(n / 4 + 0.5) - 1]) + 1 / x[-1]
     k = np.log1p(-b[:, None] * x).mean(axis=1)
     log_likelihood = n * (np.log(-b / k) - k - 1)
-    weight = 1 / np.exp(log_likelihood - log_likelihood[:, None]).sum(axis=1)
+    with np.errstate(over="ignore"):  # of a point that is e^709 times less likely than another
+        weight = 1 / np.exp(log_likelihood - log_likelihood[:, None]).sum(axis=1)
     weight = np.where(weight >= 10 * np.finfo(float).eps, weight, 0)
     b_mean = float(weight @ b / weight.sum())
     k_mean = float(np.log1p(-b_mean * x).mean())

@@ -287,7 +287,7 @@ assert [round(ours[K], 1) for K in (0, 80)] == [91.2, 88.0]
 figures.evidence(kl, lost["independent Gaussian"], printed, ours)
 
 # %% [markdown]
-# A flow is not a guarantee. A short one can leave a whole mode out, and its ELBO will look healthy: on the third and fourth density two layers did so in 11 of 20 trainings, 32 layers in none. Real posteriors, and when to trust the answer: [06](06_real_posteriors.ipynb). Thirteen mistakes that a falling loss does not show: [07](07_when_flows_fail.ipynb).
+# A flow is not a guarantee. A short one can leave a whole mode out, and its ELBO will look healthy: on the third and fourth density two layers did so in 11 of 20 trainings, 32 layers in none. Real posteriors, and when to trust the answer: [06](06_real_posteriors.ipynb). Thirteen mistakes that a falling loss does not show: [07](07_when_flows_fail.ipynb). What came after the paper: [08](08_after_2015.ipynb).
 #
 # ## What to remember
 #

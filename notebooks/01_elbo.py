@@ -86,7 +86,7 @@ figures.bounds(model, covariances)
 # - $p(z)$: the prior, $N(0, I)$;
 # - $\int \cdot\, dz$: over all of $\mathbb{R}^d$, and there is the difficulty: a grid with 100 points an axis has $100^d$ points.
 #
-# The clock is `LinearGaussian` in [targets.py](../nflib_min/targets/gaussian.py) with $W = (1, 1)$. Everything in it is Gaussian, so the integral has a closed form, $p(x) = N(x;\, 0,\, W W^\top + s^2)$. With $d = 2$ a grid will do too, and so will the average of the likelihood over draws from the prior, which is [(1)](#eq-1) in words.
+# The clock is `LinearGaussian` in [gaussian.py](../nflib_min/targets/gaussian.py) with $W = (1, 1)$. Everything in it is Gaussian, so the integral has a closed form, $p(x) = N(x;\, 0,\, W W^\top + s^2)$. With $d = 2$ a grid will do too, and so will the average of the likelihood over draws from the prior, which is [(1)](#eq-1) in words.
 
 # %%
 z, cell = checks.grid((-8.0, 8.0), 400)
@@ -241,7 +241,7 @@ print(f"lowest loss: {-log_px:.2f}, in hours {-log_px - change:.2f}")
 # - $1/\Lambda_{ii}$: the variance of $z_i$ when *all other coordinates are known*, never more than $\Sigma_{ii}$;
 # - $\rho$: the correlation, in two dimensions.
 #
-# The formula is `Gaussian.mean_field_gap` ([targets.py](../nflib_min/targets/gaussian.py)). The second route knows nothing of it: climb [(3)](#eq-3) by gradient steps from a distant start.
+# The formula is `Gaussian.mean_field_gap` ([gaussian.py](../nflib_min/targets/gaussian.py)). The second route knows nothing of it: climb [(3)](#eq-3) by gradient steps from a distant start.
 
 # %%
 def loss(params, rng, step):  # -ELBO of an independent Gaussian
@@ -514,7 +514,7 @@ for k in (1, 5, 50):
 #
 # > **Predict.** The narrow $q$ has the better ELBO on the clock, the wide one the worse. Which of the two will have the better $L_{1000}$? And where will the one-arc $q$ be on $U_1$?
 #
-# The same log weights, grouped by 1, 2, 4, ..., 4096, give every $L_k$ through `importance_weighted_bound` ([objectives.py](../nflib_min/objectives.py)). Because each group of $2k$ is two groups of $k$, Jensen's inequality holds for the estimates themselves, and they must climb without a single exception.
+# The same log weights, grouped by 1, 2, 4, ..., 4096, give every $L_k$ through `importance_weighted_bound` ([weights.py](../nflib_min/weights.py)). Because each group of $2k$ is two groups of $k$, Jensen's inequality holds for the estimates themselves, and they must climb without a single exception.
 
 # %%
 k, below = 2 ** np.arange(13), {}

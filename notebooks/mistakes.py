@@ -23,9 +23,9 @@ from nflib_min.training import Fit, fit
 class VariationalProgram(Bijection):
     r"""Fit $q_K$ to the posterior of a reading $x = z_1 + z_2 + \text{noise}$: nothing is wrong.
 
-    Noise $\epsilon \sim N(0, I)$ goes through $z_0 = \mu + \sigma\epsilon$, where
-    $s = \ln\sigma^2$ is learned, K planar layers (10) and one radial layer (14). As a map it takes
-    eps to z_K, and its log-determinant includes the one of the first step, $\sum_i s_i / 2$.
+    Noise $\epsilon \sim N(0, I)$ goes through $z_0 = \mu + \sigma\epsilon$, where $\ln\sigma^2$ is
+    learned, K planar layers (10) and one radial layer (14). As a map it takes eps to z_K, and its
+    log-determinant includes the one of the first step, $\sum_i \ln\sigma_i$.
 
     Parameters
     ----------
@@ -50,18 +50,18 @@ class VariationalProgram(Bijection):
 
     # Each of these methods is a line that one of the mistakes gets wrong.
 
-    def sigma(self, s: Array) -> Array:
-        """The standard deviation of q_0, from s = ln sigma^2."""
-        return anp.exp(s / 2)
+    def sigma(self, log_variance: Array) -> Array:
+        """The standard deviation of q_0, from ln sigma^2."""
+        return anp.exp(log_variance / 2)
 
     def u_hat(self, u: Array, w: Array) -> Array:
         """Appendix A: u moved along w until w.u_hat > -1."""
-        a = anp.dot(w, u)
-        return u + (m(a) - a) * w / anp.dot(w, w)
+        wu = anp.dot(w, u)
+        return u + (m(wu) - wu) * w / anp.dot(w, w)
 
-    def planar_det(self, c: Array, a_in: Array, a_out: Array) -> Array:
-        """(12), 1 + c h'(a) with c = w.u_hat and a = w.z + b, before (in) and after the layer."""
-        return 1 + c * (1 - anp.tanh(a_in) ** 2)
+    def planar_det(self, c: Array, h_in: Array, h_out: Array) -> Array:
+        """(12), 1 + c (1 - h^2) with c = w.u_hat; h = tanh(w.z + b) before (in) and after."""
+        return 1 + c * (1 - h_in**2)
 
     def radial_det(self, across: Array, along: Array) -> Array:
         """(14), from the stretch across the ray, 1 + beta h, and the one along it."""
@@ -71,12 +71,12 @@ class VariationalProgram(Bijection):
         """ln|det| of one layer."""
         return anp.log(anp.abs(det))
 
-    def root(self, c: float, b: float, t: Array) -> Array:
-        """The one root a of a + c tanh(a + b) = t: within |c| of t, halved down to rounding."""
-        low, high = t - abs(c), t + abs(c)
+    def root(self, c: float, b: float, a_out: Array) -> Array:
+        """The one a with a + c tanh(a + b) = a_out: within |c| of it, halved down to rounding."""
+        low, high = a_out - abs(c), a_out + abs(c)
         for _ in range(60):
             a = (low + high) / 2
-            below = a + c * np.tanh(a + b) < t
+            below = a + c * np.tanh(a + b) < a_out
             low, high = np.where(below, a, low), np.where(below, high, a)
         return (low + high) / 2
 
@@ -108,10 +108,10 @@ class VariationalProgram(Bijection):
         """z_K and the sum of the layers' ln|det|, from z_0."""
         log_det = 0.0
         for u, w, b in zip(params["u"], params["w"], params["b"], strict=True):
-            u_hat, a = self.u_hat(u, w), anp.dot(z, w) + b
-            z = z + u_hat * anp.tanh(a)[:, None]
-            det = self.planar_det(anp.dot(w, u_hat), a, anp.dot(z, w) + b)
-            log_det = log_det + self.log(det)
+            u_hat, h_in = self.u_hat(u, w), anp.tanh(anp.dot(z, w) + b)
+            z = z + u_hat * h_in[:, None]
+            h_out = anp.tanh(anp.dot(z, w) + b)
+            log_det = log_det + self.log(self.planar_det(anp.dot(w, u_hat), h_in, h_out))
         z_ref, alpha, beta = self._radial(params)
         r = anp.sqrt(anp.sum((z - z_ref) ** 2, axis=1))
         across, along = 1 + beta / (alpha + r), 1 + alpha * beta / (alpha + r) ** 2
@@ -194,16 +194,16 @@ class WrongSign(VariationalProgram):
 class AtTheOutput(VariationalProgram):
     """The log-det evaluated at the layer's output."""
 
-    def planar_det(self, c: Array, a_in: Array, a_out: Array) -> Array:
-        return 1 + c * (1 - anp.tanh(a_out) ** 2)
+    def planar_det(self, c: Array, h_in: Array, h_out: Array) -> Array:
+        return 1 + c * (1 - h_out**2)
 
 
 class NormNotSquared(VariationalProgram):
     """|w| in place of |w|^2 in the constraint."""
 
     def u_hat(self, u: Array, w: Array) -> Array:
-        a = anp.dot(w, u)
-        return u + (m(a) - a) * w / anp.sqrt(anp.dot(w, w))
+        wu = anp.dot(w, u)
+        return u + (m(wu) - wu) * w / anp.sqrt(anp.dot(w, w))
 
 
 class NoConstraint(VariationalProgram):
@@ -227,8 +227,8 @@ class DetNotLog(VariationalProgram):
         return anp.abs(det)
 
 
-class Epsilon(VariationalProgram):
-    """An epsilon inside the log, 'for stability'."""
+class Padded(VariationalProgram):
+    """1e-6 inside the log, 'for stability'."""
 
     def log(self, det: Array) -> Array:
         return anp.log(anp.abs(det) + 1e-6)
@@ -247,8 +247,8 @@ class ClosedFormKL(VariationalProgram):
 
     def free_energies(self, params: dict, eps: Array) -> Array:
         zK, log_dets = self.layers(params, self.start(params, eps))
-        mu, s = params["mean"], params["log_variance"]
-        kl = anp.sum(mu**2 + anp.exp(s) - 1 - s) / 2  # of q_0 from the prior: the prior sees z_0
+        mean, log_variance = params["mean"], params["log_variance"]
+        kl = anp.sum(mean**2 + anp.exp(log_variance) - 1 - log_variance) / 2  # the prior sees z_0
         return kl - log_dets - self.model.log_likelihood(zK)
 
 
@@ -261,43 +261,47 @@ class PosteriorForPrior(VariationalProgram):
 
 
 class LogVariance(VariationalProgram):
-    """sigma against ln sigma^2: draws use e^s, densities use e^(s/2)."""
+    """ln sigma^2 taken for ln sigma: draws use its exponential, densities the root of that."""
 
-    def sigma(self, s: Array) -> Array:
-        return anp.exp(s)
+    def sigma(self, log_variance: Array) -> Array:
+        return anp.exp(log_variance)
 
 
 class FixedPoint(VariationalProgram):
     """An inverse by fixed-point iteration, which does not converge."""
 
-    def root(self, c: float, b: float, t: Array) -> Array:
-        a = t
+    def root(self, c: float, b: float, a_out: Array) -> Array:
+        a = a_out
         for _ in range(60):
-            a = t - c * np.tanh(a + b)
+            a = a_out - c * np.tanh(a + b)
         return a
 
 
 class NoPrior(VariationalProgram):
-    """An energy that is not normalisable: the prior is left out."""
+    """An energy that is not normalizable: the prior is left out."""
 
     def log_joint(self, z: Array) -> Array:
         return self.model.log_likelihood(z)
 
 
 MISTAKES = {
-    "sign of the log-det": WrongSign,
+    # the determinant is wrong
     "log-det at the output": AtTheOutput,
-    "|w| for |w|^2": NormNotSquared,
-    "no constraint": NoConstraint,
     "precedence of **": Precedence,
     "det for its log": DetNotLog,
-    "epsilon in the log": Epsilon,
+    "1e-6 in the log": Padded,
+    "sigma for ln sigma^2": LogVariance,
+    # the map
+    "|w| for |w|^2": NormNotSquared,
+    "no constraint": NoConstraint,
+    "fixed-point inverse": FixedPoint,
+    # the loss
+    "sign of the log-det": WrongSign,
     "z_0 for z_K": StartForEnd,
     "closed-form KL(q_0)": ClosedFormKL,
-    "posterior for prior": PosteriorForPrior,
-    "sigma for ln sigma^2": LogVariance,
-    "fixed-point inverse": FixedPoint,
+    # the use
     "energy without a Z": NoPrior,
+    "posterior for prior": PosteriorForPrior,
 }
 
 
@@ -337,7 +341,7 @@ def run_checks(program: VariationalProgram, run: Fit, seed: int = 0) -> dict[str
         "gradient": gradient_error(program, run.params, eps),
         "round trip": checks.round_trip_error(program, probe, eps),
         "log det": float(np.abs(log_det - checks.log_det_by_autodiff(program, probe, eps)).max()),
-        "mass": abs(checks.total_mass(lambda z: program.log_prob(probe, z), (-14, 14), 500) - 1),
+        "mass": abs(checks.total_mass(lambda z: program.log_prob(probe, z), (-10, 10), 230) - 1),
         "bound": excess(log_w, model.log_normalizer),
         "finite Z": checks.mass_growth(program.log_joint),
         "new data": checks.moment_gap(program.new_data(run.params, 20_000, rng), exact),

@@ -19,6 +19,7 @@ from nflib_min.objectives import FreeEnergy, kl_from_target, kl_to_target
 from nflib_min.planar import GAIN
 from nflib_min.targets import table_1, w1, w2, w3
 from nflib_min.training import cosine_decay, fit
+from reproduce import results
 from reproduce.runs import Task
 
 TARGETS = ("U1", "U2", "U3", "U4")
@@ -183,7 +184,7 @@ def pack(log_q: Array) -> str:
 
 def unpack(text: str) -> Array:
     """The density of `pack` over its maximum, (GRID, GRID), rows along z_2."""
-    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(GRID, -1) / 255
+    return np.frombuffer(results.density(text), np.uint8).reshape(GRID, -1) / 255
 
 
 # ------------------------------------------------------------------------------------ the sweep

@@ -3,8 +3,10 @@
 A result file holds its rows, where they come from, and a checksum, which is verified here.
 """
 
+import base64
 import hashlib
 import json
+import zlib
 from pathlib import Path
 
 from reproduce import paper as paper
@@ -68,6 +70,16 @@ def canonical(value: object) -> str:
 def sha256(value: object) -> str:
     """The digest of a value's canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+# What notebook 03 reads: figure 3
+def density(text: str) -> bytes:
+    """The levels of a stored density, 255 at its maximum, of a square grid, row by row.
+
+    >>> len(density(load("fig3_panels")[0]["values"]["density"]))  # 96 rows of 96
+    9216
+    """
+    return zlib.decompress(base64.b64decode(text))
 
 
 # What notebook 05 reads: figure 4 and table 2

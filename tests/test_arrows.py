@@ -63,7 +63,7 @@ def test_a_wing_stands_on_the_heart_and_never_on_a_kernel(path):
 @pytest.mark.parametrize("path", notebooks, ids=which)
 def test_notebooks_take_results_through_one_door(path):
     project = {name for name in imported(code_of(path)) if name.split(".")[0] in ROOMS}
-    assert not strangers(project, {"nflib_min", "notebooks", "reproduce.results"})
+    assert not strangers(project, {"nflib_min", "live", "notebooks", "reproduce.results"})
 
 
 def test_the_door_needs_the_standard_library_alone():

@@ -16,7 +16,7 @@ NOTICED = {
     "no constraint": {"round trip", "mass"},
     "precedence of **": {"log det", "mass", "bound"},
     "det for its log": {"log det", "mass", "bound"},
-    "epsilon in the log": {"log det"},
+    "1e-6 in the log": {"log det"},
     "z_0 for z_K": {"bound"},
     "closed-form KL(q_0)": {"bound"},
     "posterior for prior": {"new data"},
@@ -71,7 +71,7 @@ BLIND = {
     "log det": (
         "log_det_by_autodiff",
         lambda f, params, z0: f.forward_and_log_det(params, z0)[1],
-        "epsilon in the log",
+        "1e-6 in the log",
     ),
     "mass": ("total_mass", lambda *_: 1.0, "sign of the log-det"),
     "bound": ("check_bound", lambda *_: (0.0, 0.0), "z_0 for z_K"),

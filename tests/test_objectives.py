@@ -253,6 +253,12 @@ def test_pareto_k_finds_the_shape_of_a_pareto_tail(k):
     assert np.mean(estimates) == pytest.approx(k, abs=0.1)
 
 
+def test_pareto_k_of_many_draws_is_quiet():
+    u = rng(0).standard_normal(200_000)  # a q with a tenth of the variance
+    with np.errstate(all="raise", under="ignore"):
+        assert pareto_k(0.45 * u**2)[0] == pytest.approx(0.9, abs=0.15)
+
+
 def test_smoothed_weights_are_normalised_and_change_the_tail_alone():
     log_w = 0.9 * rng().exponential(size=4000)
     _, smoothed = pareto_k(log_w)

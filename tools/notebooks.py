@@ -24,7 +24,7 @@ PAGES = FOLDER.parent / "build" / "pages"
 CELL_SECONDS = (
     1800  # of a cell; the longest needs 40 s of a processor, which a slow or busy one adds to
 )
-SIZE_LIMIT = 3_000_000  # bytes, all committed .ipynb together
+SIZE_LIMIT = 4_000_000  # bytes, all committed .ipynb together
 
 
 # -- execution -----------------------------------------------------------------------------------

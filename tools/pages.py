@@ -20,6 +20,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter
 
+import live
 from nflib_min.plotting import dark
 from tools.pairs import code_cells, write
 
@@ -59,6 +60,8 @@ WORDS = {
     },
 }
 TAGGED = re.compile(r'<a id="(eq-[^"]*)"></a>\n\n\$\$\n(.*?)\\tag\{([^}]*)\}\s*\$\$', re.S)
+# two colours of pygments that stand out too little from the ground of code, by WCAG's 4.5
+DARKER = ".highlight .c1 { color: #356e6e; } .highlight .ow { color: #9b1be8; }"
 LONG_OUTPUT = 30  # lines of printed text; a longer output folds
 
 
@@ -104,13 +107,15 @@ def page(notebook, name: str, entries: list[Entry]) -> str:
     """One executed notebook as a page, with its neighbours in reading order."""
     lang, order = language(notebook), [entry.name for entry in entries]
     notebook = nbformat.from_dict(notebook)
+    outputs = [output for cell in code_cells(notebook) for output in cell.outputs]
     kept = [c for c in notebook.cells if "remove-cell" not in c.metadata.get("tags", [])]
     notebook.cells = kept
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = relink(TAGGED.sub(numbered, cell.source))
         else:
-            cell.outputs = with_figures(cell.outputs)
+            cell.outputs = with_figures(cell.outputs, lang)
+    moving = [o["data"][live.MIME]["figure"] for o in outputs if live.MIME in o.get("data", {})]
     exporter = HTMLExporter(
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
     )
@@ -126,6 +131,7 @@ def page(notebook, name: str, entries: list[Entry]) -> str:
         twin=f"ko/{name}.html" if lang == "en" else f"../{name}.html",
         contents=[(h2["id"], Markup(heading(h2))) for h2 in soup("h2") if h2.get("id")],
         body=Markup(soup),
+        program=Markup(live.program(*dict.fromkeys(moving)) if moving else ""),
         before=entries[i - 1] if i else None,
         after=entries[i + 1] if i + 1 < len(order) else None,
     )
@@ -141,8 +147,8 @@ def numbered(match: re.Match) -> str:
     )
 
 
-def with_figures(outputs: list) -> list:
-    """Each picture and the caption below it become one figure with its light and dark version."""
+def with_figures(outputs: list, lang: str) -> list:
+    """Each picture and the caption below it become one figure: light, dark, and live if it can."""
     made, number = [], None
     for output in outputs:
         if output.get("metadata", {}).get("caption") and made and number is not None:
@@ -154,6 +160,8 @@ def with_figures(outputs: list) -> list:
             number = None
             continue
         number = picture(output) if "image/png" in output.get("data", {}) else None
+        if number and live.MIME in output["data"]:
+            number += live.place(output["data"][live.MIME], lang)
         made.append(output)
     return made
 
@@ -212,7 +220,7 @@ def relink(text: str) -> str:
 
 
 def index(entries: list[Entry], lang: str = "en") -> str:
-    """The front page of an edition: for each notebook a picture, its question and its answer."""
+    """The front page of an edition: a flow to bend, and each notebook's question and answer."""
     return TEMPLATES.get_template("index.html").render(
         entries=entries,
         lang=lang,
@@ -220,6 +228,8 @@ def index(entries: list[Entry], lang: str = "en") -> str:
         root="" if lang == "en" else "../",
         twin="ko/index.html" if lang == "en" else "../index.html",
         title=WORDS[lang]["title"],
+        lab=Markup(live.place(live.describe("planar"), lang)),
+        program=Markup(live.program("planar")),
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
@@ -236,7 +246,7 @@ def copy_assets(target: Path) -> None:
     style = (ASSETS / "style.css").read_text(encoding="utf-8")
     write(
         target / "assets" / "style.css",
-        f"{style}\n{light}\n@media (prefers-color-scheme: dark) {{\n{night}\n}}\n"
+        f"{style}\n{light}\n{DARKER}\n@media (prefers-color-scheme: dark) {{\n{night}\n}}\n"
         ".highlight { background: none; }\n",
     )
     write(target / "assets" / "mathjax.js", mathjax().read_text(encoding="utf-8"))

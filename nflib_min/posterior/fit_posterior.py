@@ -46,10 +46,11 @@ def fit_posterior(
       than a twentieth of p: weights of q's own draws cannot see a mode that q has missed;
     - stretching q far out lowers the ELBO: otherwise p~ cannot be normalized.
 
-    Where the chains agree with the weighted draws alone it is "usable with importance weights",
-    where with neither, "use the chains' draws". Where R-hat is 1.1 or more only weights that hardly
-    vary are believed. Centred hierarchies, which curvatures show (`find_necks`), are fitted as
-    theta = mu + tau eta; the answer is in the coordinates that were asked for.
+    Where the chains agree with the weighted draws alone it is "usable with importance weights";
+    where with neither and R-hat is below 1.05, "use the chains' draws". Where R-hat is 1.1 or more
+    only weights that hardly vary are believed. Centred hierarchies, which curvatures show
+    (`find_necks`), are fitted as theta = mu + tau eta; the answer is in the coordinates that were
+    asked for.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def fit_posterior(
     learning_rate : of the flow's training; None searches for it.
     starts : how many, drawn from N(0, 2^2 I), or the points themselves, (m, d).
     draws : S, with which everything is checked.
-    check : False leaves the chains out, which cost about an eighth of the fit. Then k-hat decides:
+    check : False leaves the chains out. Then k-hat decides:
         good below 0.5, usable below `k_limit` at an ESS of 95 %, idle where the ESS is above 99 %.
     uncentre : False fits centred hierarchies as they are.
 

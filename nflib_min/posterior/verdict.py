@@ -17,6 +17,7 @@ IDLE = 0.99  # an effective share of draws at which the shape of the weights' ta
 STEADY = 0.97  # and one at which weights are believed where chains do not mix
 FAIR = 0.95  # and one below which weights alone, without the chains, do not make a fit usable
 MIXED = 1.1  # R-hat below this: the chains tell one story
+SETTLED = 1.05  # and below this they are an answer of their own
 CLOSE = 0.08  # of a mean, in sd, and of an sd, relative: answers that may be handed out as they are
 NEAR = 0.15  # and answers that the chains support, whose own error is a part of it
 
@@ -124,7 +125,8 @@ def judged_by_chains(
         if by_weights != REFUSED and word.agrees(True, NEAR):
             return USABLE, doubts or ["the chains differ a little from the plain draws"]
         found = f"means differ by up to {word.off[1]:.2f} sd, sds by {word.wide[1]:.0%}"
-        return CHAINS, [f"the chains agree with each other and not with the fit: {found}"]
+        said = f"the chains agree with each other and not with the fit: {found}"
+        return (CHAINS if word.r_hat < SETTLED else REFUSED), [said]
     said = (
         f"the chains do not agree with each other: R-hat of {names[word.worst]} is "
         f"{word.r_hat:.2f}, not below {MIXED:.2f}"

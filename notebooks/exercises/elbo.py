@@ -9,8 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nflib_min import targets
-
-Slips = dict[str, Callable]  # what to print -> what a reader who slips so would return
+from notebooks.exercises.judge import judge
 
 
 def gap(answer: Callable) -> None:
@@ -97,28 +96,3 @@ def least_variance(answer: Callable) -> None:
     clock = np.array([[5.0, 4.0], [4.0, 5.0]])
     points = [(clock,), (np.diag([3.0, 0.5, 2.0]) + 0.4,), (np.array([[2.0, -1.0], [-1.0, 3.0]]),)]
     judge(answer, points, slips, "a number from the eigenvalues of the precision")
-
-
-def judge(answer: Callable, points: list[tuple], slips: Slips, wanted: str) -> None:
-    """Print the first of `slips` that agrees with the answer at every point."""
-    try:
-        given = [answer(*point) for point in points]
-    except Exception as error:  # a reader's function may fail in any way
-        print(f"expected {wanted}, got {type(error).__name__}: {error}")
-        return
-    if all(value is None for value in given):
-        print("not attempted")
-        return
-    for text, slip in slips.items():
-        if all(close(value, slip(*point)) for value, point in zip(given, points, strict=True)):
-            print(text)
-            return
-    print(f"expected {wanted}, got {given[0]!r} at the first of {len(points)} points")
-
-
-def close(value: object, wanted: float | np.ndarray) -> bool:
-    try:
-        value = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        return False
-    return value.shape == np.shape(wanted) and np.allclose(value, wanted, rtol=0, atol=1e-6)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import live
 from nflib_min import checks, plotting, targets
 from nflib_min.plotting import FLOW, TARGET
 
@@ -76,7 +77,7 @@ def two_directions(pairs, stuck):
     for ax, title in zip(axes, ("the clock", "$U_1$"), strict=True):
         ax.legend(frameon=False, loc="lower left", fontsize=8, borderaxespad=0.1)
         ax.set_title(title)
-    plotting.show(fig)
+    live.show("bound", fig, beside=True)
 
 
 def gradient_noise(variances):

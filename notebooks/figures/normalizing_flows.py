@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 
+import live
 from nflib_min import StandardNormal, plotting
 from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET
 
@@ -46,7 +47,7 @@ def areas(f):
             thinner.append(f"{name} \u00d7 {SIDE**2 / area:.2f}")
     left.set(title="$z$", xlabel="two equal areas", ylabel="")
     right.set(title="$z' = f(z)$", xlabel="density: " + ",  ".join(thinner[2:]), ylabel="")
-    plotting.show(fig)
+    live.show("planar", fig, beside=True)
 
 
 def border(corner, points=60):

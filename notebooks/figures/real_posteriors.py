@@ -2,11 +2,14 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from nflib_min.plotting import BASE, FLOW, LOG_DET, TARGET, panels, show
-from nflib_min.targets import Gaussian
+from nflib_min import targets
+from nflib_min.plotting import BASE, FLOW, TARGET, panels, show
 from nflib_min.weights import pareto_k
+
+GREY = "0.45"
+STYLES = {"mean-field": ":", "full rank": "-.", "RealNVP": "-"}
 
 
 def table(rows):
@@ -14,7 +17,7 @@ def table(rows):
     lines = [f"{'':16}{'KL':>7}{'fwd KL':>9}{'k-hat':>7}{'ESS':>7}{'mean':>7}{'sd':>6}"]
     lines[0] += f"{'w.mean':>8}{'w.sd':>6}{'ln Z':>7}{'s':>5}"
     for target in dict.fromkeys(target for target, _ in rows):
-        lines.append(target)
+        lines.append(american(target))
         for family, q in ((f, q) for (name, f), q in rows.items() if name == target):
             forward = "-" if q["forward_kl"] is None else f"{abs(q['forward_kl'][0]):.2f}"
             line = f"  {family:14}{abs(q['kl'][0]):7.3f}{forward:>9}{q['k_hat']:7.2f}"
@@ -24,24 +27,35 @@ def table(rows):
     return "\n".join(lines)
 
 
-def draw(axes, draws, exact, limits, labels):
-    """One panel for each of the named draws of q, (n, 2), over contours of exact ones, (m, 2)."""
-    for ax, (title, q) in zip(axes, draws.items(), strict=True):
-        ax.scatter(*np.transpose(q), s=6, color=FLOW, alpha=0.6, linewidths=0)
-        contours(ax, exact, limits)
-        ax.set(xlim=limits[0], ylim=limits[1], title=title, xlabel=labels[0])
-    axes[0].set_ylabel(labels[1])
+def american(name):
+    """The name of a stored target as the text spells it."""
+    return name.replace("centred", "centered")
 
 
-def contours(ax, z, limits):
-    """Dashed lines around 50 % and 90 % of the draws z, (n, 2), from a smoothed histogram."""
+def draw(ax, q, exact, limits, labels, title):
+    """Draws of q, (n, 2), over contours of exact ones, (m, 2)."""
+    ax.scatter(*np.transpose(q), s=6, color=FLOW, alpha=0.6, linewidths=0)
+    contours(ax, exact, limits)
+    ax.set(xlim=limits[0], ylim=limits[1], title=title, xlabel=labels[0], ylabel=labels[1])
+
+
+def contours(ax, z, limits, color=TARGET, style="--"):
+    """Lines around 50 % and 90 % of the draws z, (n, 2), from a smoothed histogram."""
     counts, x, y = np.histogram2d(*z.T, bins=100, range=limits)
     p = gaussian_filter(counts, 1.8)
     heights = np.sort(p.ravel())[::-1]
     within = heights.cumsum() / len(z)
     levels = [heights[np.searchsorted(within, share)] for share in (0.9, 0.5)]
     x, y = 0.5 * (x[1:] + x[:-1]), 0.5 * (y[1:] + y[:-1])
-    ax.contour(x, y, p.T, levels, colors=TARGET, linestyles="--", linewidths=1.4)
+    ax.contour(x, y, p.T, levels, colors=color, linestyles=style, linewidths=1.4)
+
+
+def profile(ax, v, limits, style, color, label):
+    """The density of draws v, (n,), against the y axis, from a smoothed histogram."""
+    heights, edges = np.histogram(v, bins=120, range=limits, density=True)
+    heights *= np.mean((v > limits[0]) & (v < limits[1]))
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    ax.plot(gaussian_filter1d(heights, 2.0), middles, style, color=color, lw=1.6, label=label)
 
 
 def resampled(model, mean, covariance, n, rng):
@@ -50,7 +64,7 @@ def resampled(model, mean, covariance, n, rng):
     The proposal is a Gaussian with the posterior's mean and 1.3 times its covariance; ValueError
     where k-hat of the weights is not below 0.5.
     """
-    wide = Gaussian(mean, 1.3 * np.asarray(covariance))
+    wide = targets.Gaussian(mean, 1.3 * np.asarray(covariance))
     z = wide.sample(n, rng)
     parts = np.array_split(z, 1 + n // 1000)  # a model with data makes (rows, data) arrays
     log_p = np.concatenate([model.log_density_and_grad(part)[0] for part in parts])
@@ -60,76 +74,172 @@ def resampled(model, mean, covariance, n, rng):
     return z[rng.choice(n, n, p=np.exp(log_w) / np.exp(log_w).sum())]
 
 
-def gradients(rows):
+def three_families(fits, p):
+    """Effect against log spread for each family, and the density of the log spread of all."""
+    exact = p.sample(400_000, np.random.default_rng(1))
+    ratios = {"width_ratios": [3, 3, 3, 2.7]}
+    fig, axes = plt.subplots(
+        1, 4, figsize=(9.0, 2.9), layout="constrained", sharey=True, gridspec_kw=ratios
+    )
+    labels, limits = (r"$\theta_1$, effect of school A", ""), [(-12, 24), (-4, 4)]
+    profile(axes[3], exact[:, 1], (-4, 4), "--", TARGET, "exact")
+    for ax, (name, (flow, params)) in zip(axes, fits.items(), strict=False):
+        z = flow.sample(params, 20_000, np.random.default_rng(2))
+        draw(ax, z[:500, [2, 1]], exact[:, [2, 1]], limits, labels, name)
+        profile(axes[3], z[:, 1], (-4, 4), STYLES[name], FLOW, name)
+    axes[0].set_ylabel(r"$\ln\tau$, log spread of schools")
+    axes[3].set(title=r"density of $\ln\tau$", xscale="log", xlim=(0.004, 3))
+    axes[3].legend(
+        frameon=False, fontsize=8, handlelength=1.6, loc="lower right", borderaxespad=0.1
+    )
+    show(fig)
+
+
+def weights_of(made, shapes, fitted):
+    """Histograms of log weights; a tail P(w > t) ~ t^(-1/k) is a straight line, slope -1/k.
+
+    made : name -> log_w, drawn above, with their shapes k or None; fitted : the same, drawn below.
+    """
+    fig, axes = panels(2, 3, size=2.4)
+    edges = np.linspace(-6, 12, 73)
+    pairs = [*made.items(), *fitted.items()]
+    for ax, (name, log_w), k in zip(axes.ravel(), pairs, [*shapes, *3 * [0]], strict=True):
+        ax.hist(log_w, edges, color=FLOW, alpha=0.35, log=True)
+        ax.axvline(0, color=TARGET, ls="--", lw=1)
+        k_hat = pareto_k(log_w)[0]
+        if k is not None:  # a line through the number beyond the largest 1 % and 0.1 %
+            k = k or k_hat
+            x = np.quantile(log_w, 0.998) + np.array([-2 * k, 5 * k])
+            expected = 0.002 * len(log_w) * (edges[1] - edges[0]) / k
+            ax.plot(x, expected * np.exp([2, -5]), color="black", lw=1.4)
+        ax.set(title=name, xlim=(-6, 12), ylim=(0.6, 3e4))
+        ax.text(11.6, 1.1e4, rf"$\hat k$ = {k_hat:.2f}", ha="right", va="top")
+    for ax in axes[1]:
+        ax.set_xlabel(r"$\ln w - \ln Z$, nats")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("draws of 20,000")
+    show(fig)
+
+
+def layer_by_hand(eta, p, theta, after):
+    """One Gaussian on p, before and after the layer theta = mu + tau eta."""
+    fig, (axes,) = panels(1, 2, size=3.0)
+    rng, pair = np.random.default_rng(5), [2, 1]
+    exact = [target.sample(400_000, rng)[:, pair] for target in (p, after)]
+    labels = (r"$\eta_1$", r"$\ln\tau$"), (r"$\theta_1 = \mu + \tau\eta_1$", "")
+    limits = [(-4, 4), (-4, 4)], [(-12, 24), (-4, 4)]
+    titles = "mean-field, non-centered", "the same draws, centered"
+    for ax, z, *rest in zip(axes, (eta, theta), exact, limits, labels, titles, strict=True):
+        draw(ax, z[:500, pair], *rest)
+    show(fig)
+
+
+def almost_gaussian(linear, widths, iris):
+    """The ridge of two coefficients with the dot, magnified; and what a Gaussian cannot bend."""
+    fig, (axes,) = panels(1, 2, size=3.2)
+    rng = np.random.default_rng(5)
+    beta = linear.sample(400_000, rng)[:, [5, 6]]
+    dot = linear.mean[5:7] + widths[5:7] * rng.standard_normal((500, 2))
+    labels = "coefficient of total cholesterol", "of LDL cholesterol"
+    draw(axes[0], dot, beta, [(-3.5, 1.5), (-1.5, 3)], labels, "diabetes: mean-field")
+    lens = axes[0].inset_axes([0.58, 0.58, 0.4, 0.4])
+    lens.scatter(*dot.T, s=3, color=FLOW, alpha=0.5, linewidths=0)
+    x, y = linear.mean[5:7]
+    lens.set(xlim=(x - 0.1, x + 0.1), ylim=(y - 0.1, y + 0.1), xticks=[], yticks=[])
+    lens.set_xlabel("magnified 10 times", fontsize=8)
+    axes[0].indicate_inset_zoom(lens, edgecolor="0.3")
+    z = resampled(iris, iris.mean, iris.covariance, 200_000, rng)
+    q = targets.Gaussian(iris.mean, iris.covariance).sample(200_000, rng)
+    limits, labels = [(-1.5, 8.5), (-1, 17)], ("coefficient of petal length", "of petal width")
+    draw(axes[1], q[:500, 1:], z[:, 1:], limits, labels, "iris: a full-rank Gaussian")
+    contours(axes[1], q[:, 1:], limits, FLOW, "-")
+    show(fig)
+
+
+def two_funnels(fit, p):
+    """Draws of a flow on the funnel, and v: where the mass is, and where the variance is."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained", sharey=True)
+    exact = p.sample(400_000, np.random.default_rng(7))
+    flow, params = fit
+    z = flow.sample(params, 20_000, np.random.default_rng(8))
+    limits = [(-20, 20), (-11, 19)]
+    draw(left, z[:500, [1, 0]], exact[:, [1, 0]], limits, ("$x_1$", "$v$"), "RealNVP")
+    v = np.linspace(*limits[1], 300)
+    gaussian = [np.exp(-0.5 * ((v - at) / 3) ** 2) / (3 * (2 * np.pi) ** 0.5) for at in (0, 9)]
+    right.plot(gaussian[0], v, "--", color=TARGET, label="mass of $p$")
+    right.fill_betweenx(v, gaussian[1], color=TARGET, alpha=0.25, label="variance of $x_1$")
+    profile(right, z[:, 0], limits[1], "-", FLOW, "mass of $q$")
+    right.set(xlabel="density", title="where are they, along $v$?", xlim=(0, None))
+    right.set_xticks([0, 0.05, 0.1])
+    right.legend(frameon=False, loc="lower right")
+    show(fig)
+
+
+def all_fits(rows):
+    """Each stored fit as a point: its KL, and its largest error; the marker says its k-hat."""
+    settings = [(row["settings"]["target"], row["settings"]["family"]) for row in rows]
+    order = sorted(set(settings), key=settings.index)
+    heights, y = {}, 0.0
+    for target in dict.fromkeys(target for target, _ in order):
+        y += 0.9
+        heights[target, None] = y
+        for key in (key for key in order if key[0] == target):
+            y += 1.0
+            heights[key] = y
+        y += 0.3
+    fig, axes = plt.subplots(1, 2, figsize=(7.2, 6.4), layout="constrained", sharey=True)
+    kinds = {
+        r"$\hat k < 0.5$": {"marker": "o", "color": FLOW},
+        r"$0.5 \leq \hat k < 0.7$": {"marker": "o", "mec": FLOW, "mfc": "none"},
+        r"$\hat k \geq 0.7$": {"marker": "x", "color": "black"},
+    }
+    for key, row in zip(settings, rows, strict=True):
+        values = row["values"]
+        kind = list(kinds.values())[np.searchsorted([0.5, 0.7], values["k_hat"], side="right")]
+        both = values["kl"][0], max(values["mean"], values["sd"])
+        for ax, value, least in zip(axes, both, (1e-4, 0.003), strict=True):
+            ax.plot(max(value, least), heights[key], ls="", ms=5, **kind)
+    names = {height: family or american(target) for (target, family), height in heights.items()}
+    axes[0].set_yticks(list(names), list(names.values()))
+    for label in axes[0].get_yticklabels():
+        if label.get_text() in {american(target) for target, _ in order}:
+            label.set(fontweight="bold")
+    for ax in axes:
+        ax.tick_params(length=0, axis="y", labelsize=9)
+    axes[0].set(xscale="log", xlim=(7e-5, 40), ylim=(y + 0.5, 0), xlabel="KL(q || p), nats")
+    axes[1].set(xscale="log", xlim=(0.0025, 1.3))
+    axes[1].set_xlabel("largest error, by raw draws")
+    axes[1].set_xticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
+    for ax, lines in zip(axes, ((0.005, 0.125), (0.1,)), strict=True):
+        for x in lines:
+            ax.axvline(x, color="0.6", lw=0.9, zorder=0)
+    axes[0].text(0.005, y + 0.35, "0.1 sd ", ha="right", color=GREY, fontsize=8)
+    axes[0].text(0.125, y + 0.35, "0.5 sd ", ha="right", color=GREY, fontsize=8)
+    for label, kind in kinds.items():
+        axes[1].plot([], [], ls="", ms=5, label=label, **kind)
+    axes[1].legend(frameon=False, loc="upper left")
+    show(fig)
+
+
+def gradients(ends):
     """KL against draws a step, both gradients, a panel a target: medians, and every seed."""
-    fig, axes = plt.subplots(1, 2, figsize=(8.0, 3.3), layout="constrained")
-    for ax, target in zip(axes, dict.fromkeys(r["settings"]["target"] for r in rows), strict=True):
+    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.0), layout="constrained")
+    names = list(dict.fromkeys(target for target, _, _ in ends))
+    for ax, target in zip(axes, names, strict=True):
         for path, style, color in ((True, "o-", FLOW), (False, "s--", BASE)):
-            kls = {}
-            for row in rows:
-                settings = row["settings"]
-                if (settings["target"], settings["path_gradient"]) == (target, path):
-                    kls.setdefault(settings["batch"], []).append(row["values"]["kl"][0])
+            kls = {n: kl for (name, n, kind), kl in ends.items() if (name, kind) == (target, path)}
             batches = sorted(kls)
-            middle = [np.median(kls[batch]) for batch in batches]
             label = "path gradient" if path else "full gradient"
+            middle = [np.median(kls[n]) for n in batches]
             ax.loglog(batches, middle, style, color=color, label=label)
-            for batch in batches:
-                ax.plot([batch] * len(kls[batch]), kls[batch], ".", color=color, alpha=0.4)
-        ax.set(title=target, xlabel="draws a step", ylabel="KL(q || p), nats")
+            for n in batches:
+                ax.plot([n] * len(kls[n]), kls[n], ".", color=color, alpha=0.4)
+        ax.set(title=american(target), xlabel="draws a step", ylabel="KL(q || p), nats")
         ax.set_xticks(batches, batches)
         ax.set_xticks([], minor=True)
-    axes[0].legend(frameon=False)
-    show(fig)
-
-
-def three_families(fits, exact):
-    fig, axes = panels(1, 3, size=2.8)
-    draws = {
-        name: flow.sample(params, 1500, np.random.default_rng(2))[:, [2, 1]]
-        for name, (flow, params) in fits.items()
-    }
-    labels = r"$\theta_1$, effect of school A", r"$\ln\tau$, log spread of schools"
-    draw(axes[0], draws, exact[:, [2, 1]], [(-12, 24), (-4, 4)], labels)
-    show(fig)
-
-
-def largest_weights(found, target):
-    fig, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-    styles = {"mean-field": (BASE, "-"), "full rank": (LOG_DET, ":"), "RealNVP": (FLOW, "--")}
-    share = np.arange(1, 2001) / 20_000  # of the draws: the largest tenth
-    for name, (_, log_w, _) in found.items():
-        top = np.sort(log_w - target.log_normalizer)[::-1][:2000]
-        color, style = styles[name]
-        ax.loglog(share, np.exp(top), style, color=color, lw=2, label=name)
-    ax.axhline(1, color="0.6", lw=0.8)
-    ax.set(xlabel="share of draws with a larger weight", ylabel="weight $w / Z$")
-    ax.legend(frameon=False)
-    show(fig)
-
-
-def ridge(both, linear):
-    fig, axes = panels(1, 2, size=3.0)
-    beta = linear.sample(400_000, np.random.default_rng(5))[:, [5, 6]]
-    labels = "coefficient of total cholesterol", "of LDL cholesterol"
-    draws = {family: q["draws"] for family, q in both.items()}
-    draw(axes[0], draws, beta, [(-3.5, 1.5), (-1.5, 3)], labels)
-    show(fig)
-
-
-def two_ridges(models, rows):
-    fig, axes = panels(1, 4, size=2.4)
-    pairs, views = ([0, 1], [1, 4]), ([(-45, -5), (-2, 8)], [(-8, 7), (-9, 8)])
-    names = ("intercept", "petal length"), ("mean radius", "mean area")
-    for i, (model, moments, row) in enumerate(models):
-        z = resampled(model, *moments, 100_000, np.random.default_rng(6))
-        draws = {family: rows[row, family]["draws"] for family in ("mean-field", "RealNVP")}
-        draw(axes[0, 2 * i : 2 * i + 2], draws, z[:, pairs[i]], views[i], names[i])
-    show(fig)
-
-
-def funnels(z, name, rows, three):
-    fig, axes = panels(1, 3, size=2.8)
-    draws = {family: rows[name, family]["draws"] for family in three}
-    draw(axes[0], draws, z[:, [1, 0]], [(-20, 20), (-9, 9)], ("$x_1$", "$v$"))
+        low, high = ax.get_ylim()
+        ticks = [t for t in (0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if low < t < high]
+        ax.set_yticks(ticks, [str(t) for t in ticks])
+        ax.set_yticks([], minor=True)
+    axes[0].legend(frameon=False, loc="center left", bbox_to_anchor=(0, 0.6))
     show(fig)

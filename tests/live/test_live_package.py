@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 import live
-from live import data
+from live import data, demo
 from live import library as nf
 from tests.live.chromium import need
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(16)
 MODULES = sorted(live.FOLDER.glob("*.js"))
 
 
@@ -32,15 +31,19 @@ def shown(monkeypatch):
     """What `display` was given."""
     calls = []
     monkeypatch.setattr(
-        "IPython.display.display", lambda *args, **kwargs: calls.append((args, kwargs))
+        "nflib_min.plotting.display", lambda *args, **kwargs: calls.append((args, kwargs))
     )
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     return calls
 
 
-def test_show_gives_a_picture_and_a_small_description(shown):
-    fig = plt.figure(figsize=(2, 1))
-    live.show("planar", fig, alt="A figure.", caption="A caption.", layers=2, heights=[0.12345678])
+def figure():
+    return plt.figure(figsize=(2, 1))
+
+
+def test_show_gives_the_house_picture_and_a_small_description(shown):
+    fig = figure()
+    live.show("planar", fig, layers=2, heights=[0.12345678])
     assert not plt.fignum_exists(fig.number)
     ((bundle,), options) = shown[0]
     assert set(bundle) == {"image/png", live.MIME, "text/plain"}
@@ -48,12 +51,16 @@ def test_show_gives_a_picture_and_a_small_description(shown):
         "figure": "planar",
         "options": {"layers": 2, "heights": [0.123457]},
     }
-    assert options["metadata"]["image/png"] == {
-        "alt": "A figure.",
-        "caption": "A caption.",
-        "width": 200,
-    }
+    assert options["metadata"]["image/png"] == {"ink": 1, "width": 200}
     assert options["raw"] and len(json.dumps(bundle[live.MIME])) < 200
+
+
+def test_a_figure_beside_its_picture_says_so_on_the_page(shown):
+    live.show("mass", figure(), beside=True)
+    description = shown[0][0][0][live.MIME]
+    assert description == {"figure": "mass", "beside": True}
+    assert " data-beside>" in live.place(description, "en")
+    assert "data-beside" not in live.place(live.describe("mass"), "en")
 
 
 def test_a_person_in_jupyterlab_gets_a_widget_where_anywidget_is(shown, monkeypatch, tmp_path):
@@ -63,7 +70,7 @@ def test_a_person_in_jupyterlab_gets_a_widget_where_anywidget_is(shown, monkeypa
     (tmp_path / "anywidget.py").write_text(module, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
-    live.show("bound", PNG, alt="A figure.", caption="A caption.")
+    live.show("bound", figure())
     ((bundle,), _) = shown[0]
     program, traits = bundle["widget"]
     assert {"image/png", live.MIME} <= set(bundle)
@@ -71,7 +78,7 @@ def test_a_person_in_jupyterlab_gets_a_widget_where_anywidget_is(shown, monkeypa
         program.endswith("export default {render: live_bound};") and traits["config"]["data"]["U1"]
     )
     monkeypatch.delenv("JPY_SESSION_NAME")  # a notebook that is executed keeps the picture alone
-    live.show("bound", PNG, alt="A figure.", caption="A caption.")
+    live.show("bound", figure())
     assert set(shown[1][0][0]) == {"image/png", live.MIME, "text/plain"}
 
 
@@ -87,8 +94,7 @@ def test_a_person_in_jupyterlab_gets_a_widget_where_anywidget_is(shown, monkeypa
             lambda: live.describe("planar", b=float("nan")),
             "expected data and options that JSON can hold",
         ),
-        (lambda: live.show("planar", PNG, alt=" ", caption="c"), "alt: expected a sentence"),
-        (lambda: live.show("planar", PNG, alt="a", caption=""), "caption: expected a sentence"),
+        (lambda: live.show("plane", figure()), "expected one of planar, .*, got 'plane'"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(call, message, shown):
@@ -97,20 +103,10 @@ def test_what_cannot_be_shown_is_refused(call, message, shown):
     assert not shown
 
 
-def test_html_holds_picture_place_and_one_module():
-    description = live.describe("bound", target="U1")
-    text = live.html(description, PNG, "ko", alt='A "figure" & more', caption="<em>Why</em>")
-    assert text.startswith('<figure><img src="data:image/png;base64,') and text.endswith(
-        "</figure>"
-    )
-    assert (
-        'alt="A &quot;figure&quot; &amp; more"' in text
-        and "<figcaption><em>Why</em></figcaption>" in text
-    )
-    assert text.count('<script type="module">') == 1
-    assert text.count("<script") == text.count("</script>") == 2  # its data, and the program
+def test_a_page_holds_a_place_for_each_figure_and_one_module():
+    text = demo.page("ko", "bound", "bound", target="U1")
+    assert text.count('<script type="module">') == 1 and text.count('data-live="bound"') == 2
     assert '"lang":"ko"' in text and '"target":"U1"' in text and '"commit"' in text
-    assert live.html(description, "a.png").startswith('<figure><img src="a.png"')
 
 
 def test_the_figures_of_a_post_share_one_program_and_ask_for_its_language():
@@ -122,8 +118,8 @@ def test_the_figures_of_a_post_share_one_program_and_ask_for_its_language():
 
 
 def test_no_data_can_end_the_script():
-    text = live.render(live.describe("planar", {"note": "</script><b>"}))
-    assert text.count("</script>") == 2 and "\\u003c/script>" in text
+    text = live.place(live.describe("planar", {"note": "</script><b>"}), "en")
+    assert text.count("</script>") == 1 and "\\u003c/script>" in text
 
 
 def test_liquid_and_kramdown_find_nothing_of_theirs():
