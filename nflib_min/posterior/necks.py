@@ -5,12 +5,12 @@ at draws show it: those of all $\theta_j$ grow like $\tau^{-2}$. In the coordina
 $\eta_j = (\theta_j - \mu) / \tau$ it is gone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import autograd.numpy as anp
 import numpy as np
 
-from nflib_min._arrays import Array
+from nflib_min._arrays import Array, untraced
 from nflib_min.bijections import Bijection
 from nflib_min.flow import Chain
 from nflib_min.posterior.given import FiniteTarget, in_chunks
@@ -61,28 +61,40 @@ class Uncentred(Bijection):
     data_at: Array
 
     def __post_init__(self) -> None:
-        inside = np.isin(np.arange(self.dim), self.members)
-        self._outer = np.where(inside, 0.0, self.prior)
-        self._inner = np.eye(len(self.members)) - self.prior[:, self.members]
-        self._place = np.eye(self.dim)[self.members]
-        self._others = np.where(inside, 0.0, 1.0)
+        one, others = np.eye(self.dim, dtype=self.a.dtype), np.ones(self.dim, self.a.dtype)
+        others[self.members] = 0.0
+        self._others, self._place = others, one[self.members]
+        self._outer = self.prior * others
+        self._inner = (self._place - self.prior)[:, self.members]
+
+    def _like(self, z: Array) -> "Uncentred":
+        """This map in the precision of the points."""
+        dtype = untraced(z).dtype
+        arrays = ("a", "b", "prior", "prior_at", "data", "data_at")
+        cast = {name: getattr(self, name).astype(dtype) for name in arrays}
+        return self if dtype == self.a.dtype else replace(self, **cast)
 
     def _centre_and_log_width(self, z: Array) -> tuple[Array, Array]:
         """What the members are where v = 0, but for beta among themselves, and ln kappa: (n, m)."""
-        at = anp.clip(-self.power * (z[:, self.scale] - self.middle), -200.0, 200.0)
+        at = anp.clip(
+            -self.power * (z[:, self.scale] - self.middle), -40.0, 40.0
+        )  # squares fit in float32
         grown = self.a * anp.exp(at)[:, None]
         total = grown + self.b
+        share = grown / total
         by_prior = anp.dot(z, self._outer.T) + self.prior_at
         by_data = anp.dot(z, self.data.T) + self.data_at
-        return (grown * by_prior + self.b * by_data) / total, -0.5 * anp.log(total)
+        return share * by_prior + (1 - share) * by_data, -0.5 * anp.log(total)
 
     def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
+        self = self._like(z0)
         centre, log_width = self._centre_and_log_width(z0)
         free = centre + anp.exp(log_width) * anp.dot(z0, self._place.T)
         members = anp.dot(free, np.linalg.inv(self._inner).T)
         return z0 * self._others + anp.dot(members, self._place), anp.sum(log_width, axis=1)
 
     def inverse_formula(self, params: dict, zK: Array) -> tuple[Array, Array]:
+        self = self._like(zK)
         centre, log_width = self._centre_and_log_width(zK)
         free = anp.dot(anp.dot(zK, self._place.T), self._inner.T)
         v = (free - centre) * anp.exp(-log_width)

@@ -17,10 +17,10 @@ import yaml
 from nbformat.v4 import new_code_cell, new_output
 
 import nbconvert_al_folio as blog
+from tests import ROOT
 from tests.blog import foreign
 from tests.blog.making import body, export, html_of, ran, write
 
-ROOT = Path(__file__).parents[2]
 PNG = foreign.picture()
 
 

@@ -18,7 +18,7 @@ from nflib_min.constraints import (
     Simplex,
     unconstrained,
 )
-from tests.laws import seeds
+from tests.library.laws import seeds
 
 MAPS = {
     "Positive": lambda: Positive(3),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tools import pairs
 
-ROOT = Path(__file__).parent.parent
 LIBRARY = ROOT / "nflib_min"
 ROOMS = {"nflib_min", "notebooks", "reproduce", "benchmarks", "blog", "live", "tools", "tests"}
 HEART = {*sys.stdlib_module_names, "numpy", "autograd"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nflib_min import Flow, Planar, StandardNormal, checks, planar
 from nflib_min.planar import GAIN, constrain, determinant, m, planar_layer, planar_root
-from tests.laws import params_for, points, seeds
+from tests.library.laws import params_for, points, seeds
 
 EVERYWHERE = [-1e4, -745.0, -100.0, -36.0, -3.0, -1e-3, -1e-9, 1e-12, 1e-6, 0.5, 3.0, 40.0, 1e6]
 

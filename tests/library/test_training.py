@@ -24,7 +24,8 @@ from nflib_min.adam import Adam
 from nflib_min.objectives import FreeEnergy, inverse_temperature
 from nflib_min.targets import Gaussian, Target, table_1
 from nflib_min.training import cosine_decay, fit
-from tests.laws import arrays_of, cast, copied
+from tests import ROOT
+from tests.library.laws import arrays_of, cast, copied
 
 
 def rng(seed=0):
@@ -322,7 +323,7 @@ def test_a_finished_run_is_returned_as_it_is(tmp_path):
 
 SCRIPT = """
 import os, sys
-from tests.test_training import problem, rng
+from tests.library.test_training import problem, rng
 from nflib_min.training import cosine_decay, fit
 loss, params = problem()
 plain = loss.value_and_grad
@@ -339,7 +340,7 @@ fit(loss, params, 200, rng(), learning_rate=cosine_decay(0.01, 200),
 def test_a_killed_process_is_resumed_by_the_next_one(tmp_path):
     """Death between two checkpoints, twice; then the third process ends with the same bits."""
     path = tmp_path / "c.npz"
-    root = Path(__file__).parents[1]
+    root = ROOT
     environment = {**os.environ, "PYTHONPATH": str(root)}
     for die_at, code in ((75, 9), (110, 9), (10_000, 0)):
         command = [sys.executable, "-c", SCRIPT, str(path), str(die_at)]
@@ -563,7 +564,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_the_training(tmp_path):
 
 CONTROL_C = """
 import _thread, signal, sys, threading
-from tests.test_training import problem, rng
+from tests.library.test_training import problem, rng
 from nflib_min.training import fit
 loss, params = problem()
 threading.Timer(float(sys.argv[2]), _thread.interrupt_main).start()
@@ -575,7 +576,7 @@ print(len(done.history["loss"]))
 
 def test_control_c_at_any_moment_keeps_a_whole_state(tmp_path):
     """A signal that a clock sends falls into the middle of a step; the step is finished first."""
-    path, root = tmp_path / "c.npz", Path(__file__).parents[1]
+    path, root = tmp_path / "c.npz", ROOT
     environment = {**os.environ, "PYTHONPATH": str(root)}
     steps = 0
     for delay in (0.2, 0.33):

@@ -9,7 +9,16 @@ from nflib_min import Flow, StandardNormal, Uniform
 from nflib_min._trees import tree_leaves
 from nflib_min.distributions import score
 from nflib_min.pullback import without_kernels
-from tests.laws import APPROXIMATE, BIJECTIONS, cast, dims, params_for, points, repeat_rows, seeds
+from tests.library.laws import (
+    APPROXIMATE,
+    BIJECTIONS,
+    cast,
+    dims,
+    params_for,
+    points,
+    repeat_rows,
+    seeds,
+)
 
 
 def push_score(f, params, z0, s0):

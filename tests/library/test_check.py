@@ -10,7 +10,7 @@ import pytest
 from nflib_min.posterior.check import Word
 from nflib_min.posterior.verdict import CHAINS, GOOD, REFUSED, USABLE, judged_by_chains
 from nflib_min.targets import Target
-from tests.test_posterior import Interrupting, banana, calls_until, quick, rng
+from tests.library.test_posterior import Interrupting, banana, calls_until, quick, rng
 
 
 def centred(groups=5):

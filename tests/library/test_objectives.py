@@ -27,7 +27,7 @@ from nflib_min.pullback import without_kernels
 from nflib_min.targets import Gaussian, LinearGaussian, Target, table_1
 from nflib_min.training import cosine_decay, fit
 from nflib_min.weights import effective_sample_size, importance_weighted_bound, k_limit, pareto_k
-from tests.laws import BIJECTIONS, arrays_of, cast, params_for, points
+from tests.library.laws import BIJECTIONS, arrays_of, cast, params_for, points
 
 
 def rng(seed=0):

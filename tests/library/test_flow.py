@@ -8,7 +8,7 @@ from autograd.test_util import check_grads
 
 from nflib_min import Affine, Chain, Flow, Permute, Planar, Radial, StandardNormal, Uniform, checks
 from nflib_min.flow import dtype_of
-from tests.laws import BIJECTIONS, cast, params_for, points, repeat_rows
+from tests.library.laws import BIJECTIONS, cast, params_for, points, repeat_rows
 
 every = pytest.mark.parametrize("name", BIJECTIONS)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nflib_min import Affine, Coupling, Orthogonal, Permute, checks, nice, real_nvp
-from tests.laws import params_for
+from tests.library.laws import params_for
 
 
 def coupling(dim=4, length=1, affine=True, scale=0.7, **options):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nflib_min import Radial
 from nflib_min.radial import radial_layer, softplus
-from tests.laws import params_for, seeds
+from tests.library.laws import params_for, seeds
 
 
 def layer_of(params):

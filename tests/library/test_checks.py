@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nflib_min import Affine, Bijection, Planar, StandardNormal, checks
-from tests.laws import BIJECTIONS, params_for, points
+from tests.library.laws import BIJECTIONS, params_for, points
 
 
 class Mutant(Bijection):

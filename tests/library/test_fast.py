@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import autograd.numpy as anp
 import numpy as np
@@ -23,11 +22,11 @@ from nflib_min.pullback import kernel_of, pullback_by_autograd, without_kernels
 from nflib_min.radial import softplus
 from nflib_min.targets import Gaussian, table_1
 from nflib_min.training import cosine_decay, fit
-from tests.laws import BIJECTIONS, arrays_of, cast, params_for, points
+from tests import ROOT
+from tests.library.laws import BIJECTIONS, arrays_of, cast, params_for, points
 
-ROOT = Path(__file__).resolve().parent.parent
 MAPS = ("planar", "radial", "coupling", "continuous", "flow", "distributions")
-TEXTBOOK = [f"tests/test_{name}.py" for name in MAPS]
+TEXTBOOK = [f"tests/library/test_{name}.py" for name in MAPS]
 
 
 def spread(low, high, K, dtype=np.float64):

@@ -4,8 +4,6 @@ A new map is added here, with one line, and gets all the laws. Each constructor 
 and returns a map; the tests ask the map itself for its `dim`.
 """
 
-from pathlib import Path
-
 import autograd.numpy as anp
 import numpy as np
 from hypothesis import settings
@@ -27,13 +25,15 @@ from nflib_min import (
 )
 from nflib_min._trees import tree_leaves, tree_unflatten
 from nflib_min.continuous import Leapfrog, ODEFlow
+from nflib_min.posterior.necks import Uncentred
+from tests import ROOT
 
 # the same examples at every run, none remembered in a file, and no time asserted
 settings.register_profile(
     "laws", derandomize=True, deadline=None, max_examples=25, database=None, print_blob=False
 )
 settings.load_profile("laws")
-set_hypothesis_home_dir(Path(__file__).parents[1] / "build" / "hypothesis")
+set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
 
 
 def permutation(dim):
@@ -47,6 +47,17 @@ def orthogonal(dim):
 def ripple(z):
     """The gradient of the energy |z|^2 / 2 - sum cos(z): a bowl with waves."""
     return z + anp.sin(z)
+
+
+def uncentred(dim):
+    """Coordinate 0 is the logarithm of a scale, the others walk from one to the next."""
+    members = np.arange(1, dim)
+    rng, walk = np.random.default_rng(dim), np.eye(dim)[members - 1]
+    walk[:1] = 0.0
+    a, b = rng.uniform(0.5, 2.0, (2, dim - 1))
+    data = np.zeros((dim - 1, dim))
+    data[:, 0] = 0.3
+    return Uncentred(dim, 0, 2, 0.1, members, a, b, walk, 0.2 * a, data, 0.3 * b)
 
 
 BIJECTIONS = {
@@ -71,6 +82,7 @@ BIJECTIONS = {
     ),
     "Leapfrog": lambda dim, length: Leapfrog(ripple, dim, step_size=0.1, steps=min(length, 4)),
     "ODEFlow": lambda dim, length: ODEFlow(dim, width=min(length, 4), steps=16),
+    "Uncentred": lambda dim, length: uncentred(dim),
     "Chain": lambda dim, length: Chain(
         [Affine(dim), Permute(permutation(dim)), Planar(dim, length), Radial(dim, 2)]
     ),

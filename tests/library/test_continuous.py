@@ -17,7 +17,7 @@ from nflib_min.diffusions import (
     largest_curvature,
 )
 from nflib_min.targets import U1
-from tests.laws import params_for, repeat_rows, ripple
+from tests.library.laws import params_for, repeat_rows, ripple
 
 
 def rng(seed=0):
