@@ -1,6 +1,6 @@
 # The verbs of this project; `make help` lists them. Everything they write stays inside this folder.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab notebooks posts check bench bench-quick reproduce arithmetics lock clean
+.PHONY: help setup run test fast lab notebooks posts api check bench bench-quick reproduce arithmetics lock clean
 SHELL := /bin/sh
 
 root := $(CURDIR)
@@ -40,8 +40,11 @@ setup: .venv/.ready  ## make .venv from the hash-pinned requirements (reused whi
 run: setup  ## execute every notebook and write its page under build/ (minutes; seconds=N a cell)
 	@$(python) -m tools.notebooks run $(if $(seconds),--seconds $(seconds))
 
-test: setup  ## prove everything: library, notebooks, README (about ten minutes; seconds=N a cell)
+test: setup  ## prove everything: library, notebooks, README (a quarter of an hour; seconds=N a cell)
 	@$(python) -m pytest -q -n 2 --dist loadscope $(if $(seconds),--nbval-cell-timeout $(seconds))
+
+fast: setup  ## the tests that take under a second each, without the notebooks (a minute or two)
+	@$(python) -m pytest -q -n 2 -m "not slow" tests nflib_min blog live reproduce
 
 check: setup  ## the quick checks of an author: layout, lint, pairs and house style
 	@.venv/bin/ruff format --check .
@@ -54,6 +57,9 @@ notebooks: setup  ## write .py and executed .ipynb from the .md (all=1: even whe
 
 posts: setup  ## write the notebooks as al-folio posts under build/site (repository=URL ref=TAG)
 	@$(python) -m tools.posts $(addprefix --repository ,$(repository)) $(addprefix --ref ,$(ref))
+
+api: setup  ## write the library's reference pages under build/api
+	@$(python) -m tools.api
 
 bench: .venv-bench/.ready  ## race seven other libraries, with an environment of their own (half an hour)
 	@.venv-bench/bin/python -m benchmarks --resume

@@ -4,6 +4,7 @@ The one file that needs matplotlib and IPython, which the notebooks' environment
 """
 
 import io
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -217,8 +218,9 @@ def dark(png: bytes, ink: int, ground: str = "#1c1c1d") -> bytes:
     >>> PIL.Image.open(io.BytesIO(dark(file.getvalue(), ink=1))).convert("RGB").getpixel((0, 0))
     (28, 28, 29)
     """
-    picture = PIL.Image.open(io.BytesIO(png))
-    palette = np.array(picture.getpalette(), float).reshape(-1, 3) / 255
+    at = png.index(b"PLTE")  # a chunk is its length, its name, its data and their checksum
+    end = at + 4 + int.from_bytes(png[at - 4 : at], "big")
+    palette = np.frombuffer(png[at + 4 : end], np.uint8).reshape(-1, 3) / 255
     rgb = palette[len(palette) - ink :].copy()
     # on white a colour is (1 - t) white + t pigment; take the pigment that fits best, and put the
     # same t of it, a little lighter, on the dark ground
@@ -231,7 +233,5 @@ def dark(png: bytes, ink: int, ground: str = "#1c1c1d") -> bytes:
         turned, closer = (1 - t) * to_rgb(ground) + t * on_dark, misfit < best
         palette[len(palette) - ink :][closer] = turned[closer]
         best = np.minimum(best, misfit)
-    picture.putpalette((palette * 255).round().astype(np.uint8).tobytes())
-    file = io.BytesIO()
-    picture.save(file, "png", optimize=True)
-    return file.getvalue()
+    chunk = b"PLTE" + (palette * 255).round().astype(np.uint8).tobytes()
+    return png[:at] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + png[end + 4 :]

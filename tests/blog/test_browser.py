@@ -18,6 +18,8 @@ from nbconvert_al_folio.tex import _mathjax_names
 from tests.blog import browser, foreign, gallery
 from tests.blog.test_kramdown import as_written, some_documents
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 CASES = {case["id"]: case for case in json.loads((HERE / "cases.json").read_text("utf-8"))}
 NOTEBOOKS = sorted(

@@ -154,6 +154,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_the_same_notebook_gives_the_same_bytes(tmp_path):
     nbformat.write(foreign.notebook(), tmp_path / "foreign.ipynb")
     sites = []
@@ -179,6 +180,7 @@ def test_a_refused_run_writes_nothing(tmp_path):
     assert snapshot(site) == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_whole_posts(tmp_path):
     """Killed at many moments, a run leaves each post as it was or as it will be."""
     site = tmp_path / "site"
@@ -407,6 +409,7 @@ def test_solutions_are_folded_after_their_exercise(tmp_path):
 # --- the other doors ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nbconvert_writes_the_same_post_from_any_folder(tmp_path):
     nbformat.write(foreign.notebook(), tmp_path / "foreign.ipynb")
     run = (

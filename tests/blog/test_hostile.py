@@ -225,6 +225,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
 def test_html_that_would_take_a_parser_minutes(tmp_path, text):
     """Either it is written, or it is told what is wrong; the time-out of the suite is the judge."""

@@ -330,6 +330,7 @@ def some_documents(count: int) -> list[tuple[str, str, list[tuple[str, str]]]]:
     return chosen
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(document=documents)
 def test_formulas_and_structure_survive(jekyll, document):

@@ -67,6 +67,7 @@ def sentences(draw):
     return " ".join(pieces), formulas
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(sentence=sentences())
 def test_every_formula_beside_money_is_found(sentence):
@@ -83,6 +84,7 @@ def test_nothing_is_lost_in_a_scan(text):
     assert MARK.sub(lambda m: formulas[ord(m[0]) - FIRST].source, rest) == text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -47,7 +47,10 @@ from tests.library.laws import (
     weights_for,
 )
 
-every = pytest.mark.parametrize("name", BIJECTIONS)
+SLOW = ("ODEFlow",)
+every = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in BIJECTIONS]
+)
 both_shapes = pytest.mark.parametrize("per_row", [False, True], ids=["global", "per row"])
 both_dtypes = pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["f64", "f32"])
 N = 5  # rows of points in a test
@@ -94,6 +97,7 @@ def test_no_bijection_is_forgotten():
 
 
 # --------------------------------------------------------------------------------------- the laws
+@pytest.mark.slow
 @every
 @both_shapes
 @given(seed=seeds, dim=dims, length=lengths, scale=st.sampled_from([0.1, 0.5, 1.0]))
@@ -240,6 +244,7 @@ def test_float32_all_the_way(name, per_row):
         assert grad(scalar_of(f, g), 1)(params, z).dtype == np.float32
 
 
+@pytest.mark.slow
 @every
 @both_shapes
 @pytest.mark.parametrize("dim", [1, 2])

@@ -24,6 +24,7 @@ def centred(groups=5):
     return log_density
 
 
+@pytest.mark.slow
 def test_a_centred_hierarchy_is_fitted_without_its_neck_and_handed_out_with_it():
     names = ["log_tau", "mu", *(f"theta_{j}" for j in range(5))]
     q = quick(centred(), 7, names=names)
@@ -39,6 +40,7 @@ def test_a_centred_hierarchy_is_fitted_without_its_neck_and_handed_out_with_it()
     assert q.log_prob(z).shape == (1000,)
 
 
+@pytest.mark.slow
 def test_the_check_is_in_the_result_and_can_be_left_out():
     q, without = quick(banana, 2), quick(banana, 2, check=False)
     assert q.chains.z.shape == (128, 160, 2) and q.verdict in (GOOD, USABLE)
@@ -47,6 +49,7 @@ def test_the_check_is_in_the_result_and_can_be_left_out():
     np.testing.assert_array_equal(q.z, without.z)
 
 
+@pytest.mark.slow
 def test_the_chains_draws_are_handed_out_where_the_verdict_says_so():
     q = replace(quick(banana, 2), verdict=CHAINS)
     assert q.mean() == pytest.approx(q.chains.draws.mean(axis=0))
@@ -102,6 +105,7 @@ def test_a_failed_check_is_a_reason_and_no_crash():
     assert q.chains is None and any("the chains' check failed: gradient" in r for r in q.reasons)
 
 
+@pytest.mark.slow
 def test_an_interrupt_in_the_check_leaves_the_fit():
     total = calls_until(50)
     q = quick(Interrupting(total + 20), steps=50, learning_rate=None)

@@ -193,6 +193,7 @@ class TestWhoseKernelItIs:
 
         assert kernel_of(Wide) is kernel_of(Planar) is not None
 
+    @pytest.mark.slow
     def test_a_subclass_with_other_equations_does_not_get_it(self):
         class SoftAffine(Affine):
             """The scale is a softplus, and both methods are overridden."""
@@ -290,6 +291,7 @@ def test_a_training_step_needs_little_more_than_its_states(dim):
     assert peak <= 3.0 * 8 * K * dim * n
 
 
+@pytest.mark.slow
 def test_training_does_not_hoard_memory():
     """A thousand steps later no more is held than after the first few."""
     flow = Flow(StandardNormal(2), Planar(2, 8))
@@ -307,6 +309,7 @@ def test_training_does_not_hoard_memory():
     assert held[1] <= held[0] + 20_000
 
 
+@pytest.mark.slow
 def test_without_the_kernels_every_map_is_right(tmp_path):
     """The folder is gone, not switched off: what is left is the textbook, and as right."""
     needed = ("nflib_min", "tests", "tools", "conftest.py", "pyproject.toml")

@@ -63,6 +63,7 @@ def test_starts_of_the_wrong_width_are_told_by_the_stretch(factor):
     assert chains.draws.std(axis=0) == pytest.approx(np.ones(3), rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_neck_that_the_starts_leave_out_raises_r_hat():
     """Ten effects with a common spread, centred; the starts leave out where it is small."""
 

@@ -198,6 +198,7 @@ def schools_by_scipy(h):
     )
 
 
+@pytest.mark.slow
 def test_eight_schools_by_two_dimensional_quadrature():
     Z = schools_by_scipy(lambda mu, tau: 1.0)
     log_Z = math.log(Z) - 31

@@ -152,6 +152,7 @@ def test_the_path_gradient_is_zero_where_the_flow_is_the_target(name):
     assert norms[1] > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["Affine", "TriangularAffine", "Planar", "Radial", "real_nvp", "Chain"]
 )
@@ -279,6 +280,7 @@ def test_the_limit_of_k_falls_with_few_draws():
     assert k_limit(1000) == pytest.approx(2 / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [0.1, 0.4, 0.7, 1.1])
 @pytest.mark.parametrize("n", [100, 5000])
 def test_pareto_smoothing_is_arvizs(k, n):
@@ -493,6 +495,7 @@ class Shifted(StandardNormal):
         return super().log_prob(z - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [StudentBase(2), Shifted(2)], ids=["Student", "N(1, I)"])
 @pytest.mark.parametrize("path_gradient", [False, True])
 def test_a_base_of_the_users_own_is_scored_by_its_own_density(base, path_gradient):

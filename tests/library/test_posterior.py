@@ -84,6 +84,7 @@ def test_a_badly_scaled_posterior_is_exact_too():
     assert (np.abs(q.sd() / sd - 1) < 0.05).all()
 
 
+@pytest.mark.slow
 def test_a_flow_closes_the_gap_of_a_bent_posterior():
     q = quick(banana, 2, steps=1000)
     gaps = {stage.name: -stage.elbo for stage in q.stages}
@@ -92,6 +93,7 @@ def test_a_flow_closes_the_gap_of_a_bent_posterior():
     assert q.sd() == pytest.approx(np.sqrt([1.0, 0.25 + 0.5]), rel=0.07)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("centred, least, most", [(False, 0.2, 0.05), (True, 1.2, 0.15)])
 def test_eight_schools_to_the_gap_that_is_promised(centred, least, most):
     """Against ln Z by quadrature; the full-rank Gaussian alone is at least `least` nats short."""
@@ -106,6 +108,7 @@ def test_eight_schools_to_the_gap_that_is_promised(centred, least, most):
         assert q.sd() == pytest.approx(target.sd, rel=0.07)
 
 
+@pytest.mark.slow
 def test_a_logistic_regression_to_its_quadrature():
     X = np.column_stack([np.ones(60), np.linspace(-2, 2, 60)])
     y = (rng(5).random(60) < 1 / (1 + np.exp(-X @ [0.5, 1.0]))).astype(float)
@@ -123,6 +126,7 @@ def test_one_dimension_has_a_flow_as_well():
     assert q.mean()[0] == pytest.approx(-0.5772, abs=0.06)
 
 
+@pytest.mark.slow
 def test_log_prob_is_that_of_the_draws():
     q = quick(banana, 2)
     z = q.sample(500, rng(1))
@@ -169,11 +173,13 @@ def test_a_mode_that_no_start_reaches_stays_unseen():
     assert q.verdict == GOOD and q.missed == 0.0
 
 
+@pytest.mark.slow
 def test_two_modes_that_the_flow_covers_are_not_refused_as_missed():
     q = quick(two_modes(1.2), 2, steps=500)
     assert q.missed < 0.01 and not any("missed" in reason for reason in q.reasons)
 
 
+@pytest.mark.slow
 def test_neals_funnel_is_refused_as_it_stands_and_right_without_its_neck():
     assert quick(neals_funnel(10), steps=100, uncentre=False, check=False).verdict == REFUSED
     q = quick(neals_funnel(10), steps=100)
@@ -207,6 +213,7 @@ def test_a_slope_without_end_is_refused():
     assert quick(lambda z: z[:, 0] - 0.5 * z[:, 1] ** 2, 2).verdict == REFUSED
 
 
+@pytest.mark.slow
 def test_proper_densities_are_not_called_improper():
     for log_density, dim in (
         (normal, 3),
@@ -232,6 +239,7 @@ def test_without_arviz_only_inference_data_is_missing(monkeypatch):
         q.to_inference_data()
 
 
+@pytest.mark.slow
 def test_a_posterior_can_be_saved_and_loaded():
     q = quick(eight_schools(), steps=20)
     again = pickle.loads(pickle.dumps(q))
@@ -332,6 +340,7 @@ def test_value_and_gradient_may_come_in_other_arrays():
 
 
 # ----------------------------------------------------------------------- the same, and interrupted
+@pytest.mark.slow
 def test_the_seed_is_the_posterior():
     first, again, other = (quick(banana, 2, seed, learning_rate=None) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.z, again.z)
@@ -362,6 +371,7 @@ def calls_until(stage):
     return counting.calls
 
 
+@pytest.mark.slow
 def test_an_interrupt_returns_what_there_is_checked():
     """Anywhere in the training: every stage that is there is whole, and the verdict is not good."""
     total = calls_until(100)
@@ -384,6 +394,7 @@ def test_an_interrupt_before_any_fit_goes_through():
 
 
 # --------------------------------------------------------------------------------------- the report
+@pytest.mark.slow
 def test_the_summary_is_a_short_table_without_times():
     q = quick(banana, 2, names=["slope", "a name that is long"])
     text = q.summary()
@@ -394,6 +405,7 @@ def test_the_summary_is_a_short_table_without_times():
     assert repr(q) == f"Posterior(2 coordinates: {q.verdict})"
 
 
+@pytest.mark.slow
 def test_inference_data_holds_draws_names_and_weights():
     q = quick(banana, 2, names=["x", "y"])
     data = q.to_inference_data()

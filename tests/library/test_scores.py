@@ -35,6 +35,7 @@ def score_by_differences(flow, params, z, step=1e-5):
     return (ahead - behind) / (2 * step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BIJECTIONS)
 @given(dim=dims, seed=seeds)
 def test_the_score_is_the_gradient_of_ln_q(name, dim, seed):

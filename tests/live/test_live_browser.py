@@ -11,6 +11,8 @@ from live import demo
 from live import library as nf
 from tests.live.chromium import axe, chromium, need
 
+pytestmark = pytest.mark.slow
+
 DESKTOP, PHONE = {"width": 1000, "height": 800}, {"width": 390, "height": 800}
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 LISTEN = """window.violations = [];

@@ -182,6 +182,7 @@ def errors(tmp_path_factory):
 LOOSE = {"mass of a bent line": 2e-4, "mass by one preimage": 2e-3}  # sums over 8,000 steps
 
 
+@pytest.mark.slow
 def test_the_modules_agree_with_the_library(errors):
     found = {key: error for key, error in errors.items() if key != "masses"}
     assert len(found) > 35

@@ -129,6 +129,7 @@ def test_liquid_and_kramdown_find_nothing_of_theirs():
         assert not [sign for sign in ("{{", "{%", "{:/") if sign in text]
 
 
+@pytest.mark.slow
 def test_the_six_weigh_less_than_40_kB_and_are_short():
     need("node")
     together = live.program(*live.FIGURES)
@@ -176,6 +177,7 @@ def test_a_data_file_is_small_and_says_where_it_comes_from(name):
     assert found["made_by"] == f"python -m live data {name}"
 
 
+@pytest.mark.slow
 def test_the_files_are_what_the_script_makes_and_the_flows_are_as_good_as_they_say():
     assert live.shipped("start")["kl"] == pytest.approx(np.array(data.start()["kl"]), abs=1e-5)
     target = nf.table_1(data.TARGET)

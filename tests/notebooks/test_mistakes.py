@@ -8,6 +8,8 @@ from nflib_min.targets import U2, U3, U4, table_1
 from notebooks import mistakes
 from notebooks.mistakes import COMMON_CHECKS, LAWS, MISTAKES, VariationalProgram
 
+pytestmark = pytest.mark.slow
+
 # the table of notebook 07: which laws notice which mistake
 NOTICED = {
     "sign of the log-det": {"mass", "bound"},

@@ -32,6 +32,7 @@ def test_the_short_post_and_the_first_four_notebooks_are_there():
     assert NAMES[:5] == first
 
 
+@pytest.mark.slow
 def test_the_committed_notebooks_have_no_fault():
     assert notebooks.violations() == []
 
@@ -150,6 +151,7 @@ def test_the_exercises_of_the_small_notebook_judge_numbers_and_functions(folder)
 # -- the triple: an edit to one of the three forms is caught --------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
@@ -195,6 +197,7 @@ def nbval(path):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_nbval_accepts_the_small_notebook_and_catches_a_changed_number(paired):
     path = paired / "01_one.ipynb"
     accepted = nbval(path)

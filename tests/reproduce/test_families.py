@@ -29,6 +29,7 @@ def test_a_truth_has_the_moments_of_its_own_exact_draws(name):
         assert np.abs(x.std(axis=0) / truth.sd - 1).max() < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TRUTHS if "logistic" in name])
 def test_a_truth_without_a_sampler_agrees_with_importance_sampling(name):
     truth = TRUTHS[name]()
@@ -90,6 +91,7 @@ def test_one_small_task_of_either_kind(family):
     assert ("verdict" in found) == (family != "mean-field")
 
 
+@pytest.mark.slow
 def test_path_gradients_end_with_less_noise():
     settings = {"gradients": 3000, "batch": 30, "rate": 5e-3, "draws": 500, "version": 1}
     noise = [

@@ -15,6 +15,7 @@ from reproduce.__main__ import RESULTS, Output, main, parser
 
 
 # ------------------------------------------------------------------------------------- figure 1
+@pytest.mark.slow
 def test_every_panel_of_figure_1_has_mass_one_and_a_way_back():
     for task in fig1.tasks(quick=True):
         found = task.function(**task.settings, seed=task.seed)
@@ -136,6 +137,7 @@ def test_the_median_seed_is_one_of_the_seeds():
 
 
 # -------------------------------------------------------------------------------------- end to end
+@pytest.mark.slow
 def test_a_small_figure_3_runs_from_the_command_to_its_pictures(tmp_path):
     out = tmp_path / "out"
     assert main(["fig3", "--quick", "--jobs", "1", "--out", str(out)]) == 0
@@ -151,6 +153,7 @@ def test_a_small_figure_3_runs_from_the_command_to_its_pictures(tmp_path):
     assert before == {path: path.read_bytes() for path in sorted(results.iterdir())}
 
 
+@pytest.mark.slow
 def test_the_posteriors_of_notebook_06_are_an_entry_too(tmp_path, monkeypatch):
     for name in ("tasks", "comparisons"):
         quick = getattr(posteriors, name)(True)

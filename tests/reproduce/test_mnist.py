@@ -27,6 +27,7 @@ def few_digits(monkeypatch):
     monkeypatch.setattr(mnist, "digits", lambda folder: digits)
 
 
+@pytest.mark.slow
 def test_a_trunk_that_grows_is_the_training_in_one_go(tmp_path):
     first = mnist.mnist("planar", 3, 1, 0, **SMALL, trunk=str(tmp_path))
     grown = mnist.mnist("planar", 3, 3, 0, **SMALL, trunk=str(tmp_path))
@@ -37,6 +38,7 @@ def test_a_trunk_that_grows_is_the_training_in_one_go(tmp_path):
         mnist.mnist("planar", 3, 2, 0, **SMALL, trunk=str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -117,6 +119,7 @@ def test_every_table_cell_and_every_ablation_is_a_task_once():
     assert shorter < longer
 
 
+@pytest.mark.slow
 def test_rounds_are_run_collected_and_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "EPOCHS", {1: (20, 0), 2: (20, 2)})
     monkeypatch.setattr(mnist, "ONE_DRAW", (("none", 0),))

@@ -64,6 +64,7 @@ def test_a_digest_sees_every_bit_and_the_shape():
     assert len({nuts.digest(x), nuts.digest(x.reshape(2, 3)), nuts.digest(np.nextafter(x, 9))}) == 3
 
 
+@pytest.mark.slow
 def test_importance_sampling_finds_the_logistic_reference_again():
     """Fresh draws of another proposal, a wider normal: moments and ln Z within their errors."""
     X, y, names, _ = nuts.breast_cancer()

@@ -91,6 +91,7 @@ def test_a_task_given_twice_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_processes_give_what_one_process_gives(tmp_path):
     tasks = [task(seed) for seed in range(4)]
     alone = runs.run(tasks, tmp_path / "alone", jobs=1)
@@ -108,6 +109,7 @@ def test_a_failing_task_is_reported_when_the_others_are_done(tmp_path):
 
 
 # --------------------------------------------------------------------------------------- killed
+@pytest.mark.slow
 def test_a_killed_task_goes_on_from_its_checkpoint_to_the_same_result(tmp_path):
     long = task(steps=8000)
     code = (
@@ -298,6 +300,7 @@ def cluster(tmp_path):
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_midway_completes_every_task_once(tmp_path, cluster):
     from distributed import Client
 

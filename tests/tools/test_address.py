@@ -46,6 +46,7 @@ def test_without_an_address_a_notebook_is_what_its_source_says(monkeypatch):
         assert "colab" not in nbformat.writes(pairs.read(source))
 
 
+@pytest.mark.slow
 def test_with_an_address_every_notebook_opens_in_a_browser_and_breaks_no_law(published):
     order = [source.stem for source in pairs.sources()]
     for source in [*pairs.sources(), *pairs.translations()]:
@@ -110,6 +111,7 @@ def test_colabs_cell_fetches_the_collection_once_and_does_nothing_elsewhere(
     assert names == set(address.MISSING)
 
 
+@pytest.mark.slow
 def test_what_the_notebooks_import_is_there_on_colab_or_fetched():
     code = "\n".join(c.source for s in pairs.sources() for c in pairs.code_cells(pairs.read(s)))
     imported = {

@@ -22,6 +22,7 @@ def answers(cell):
     }
 
 
+@pytest.mark.slow
 def test_quick_runs_every_kind_of_cell(capsys):
     assert command.main(["--quick"]) == 0
     printed = capsys.readouterr().out
@@ -181,6 +182,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_report_is_made_of_the_results(folder, capsys):
     assert report.main(folder, folder / "benchmarks" / "results") == 0
     text = (folder / "README.md").read_text(encoding="utf-8")
@@ -202,6 +204,7 @@ def test_the_report_is_made_of_the_results(folder, capsys):
     assert re.search(r"^reached +cold start .* or not: 0.143 \(flowjax\)$", verdicts, re.M)
 
 
+@pytest.mark.slow
 def test_the_report_is_written_again_from_other_results(folder):
     results = folder / "benchmarks" / "results"
     report.main(folder, results)

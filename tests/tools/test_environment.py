@@ -227,6 +227,7 @@ def test_a_careless_workflow_is_caught(tmp_path, old, new, fault):
     assert fault in workflow_faults(tmp_path / ".github")
 
 
+@pytest.mark.slow
 def test_the_code_of_the_readme_runs(tmp_path):
     blocks = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
@@ -275,6 +276,7 @@ def without_encoding(source: str) -> list[int]:
     return lines
 
 
+@pytest.mark.slow
 def test_files_are_read_and_written_as_utf_8_whatever_the_locale():
     found = {path: without_encoding(path.read_text("utf-8")) for path in listed("*.py")}
     assert len(found) > 50

@@ -11,6 +11,8 @@ from bs4 import BeautifulSoup
 from tests.live.chromium import axe, chromium, need
 from tools import pages, pairs
 
+pytestmark = pytest.mark.slow
+
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 JUDGE = """contrast => axe.run({exclude: ['mjx-container']}, {
   runOnly: TAGS, preload: false, rules: {'color-contrast': {enabled: contrast}}})""".replace(
@@ -18,6 +20,7 @@ JUDGE = """contrast => axe.run({exclude: ['mjx-container']}, {
 )
 NAMES = [source.stem for source in pairs.sources()]
 PAGES = [f"{edition}{name}" for edition in ("", "ko/") for name in ("index", *NAMES)]
+TRANSLATED = [f"ko/{name}" for name in NAMES[1:]]  # axe sees the same elements in the originals
 TYPESET = "window.MathJax?.startup?.promise"
 LOST = """() => {
   const width = document.documentElement.clientWidth;
@@ -69,7 +72,7 @@ def test_a_page_fits_and_can_be_read_by_everybody(site, browser, name):
     for width in (390, 900, 1200):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate(LOST) == FINE, f"{name} at {width} px"
-        if width == 390:
+        if width == 390 and name not in TRANSLATED:
             assert faults(page) == []
     if name.endswith(("index", "00_normalizing_flows")):  # the colours are the same on all pages
         for scheme in ("light", "dark"):

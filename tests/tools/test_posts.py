@@ -8,6 +8,8 @@ import pytest
 import live
 from tools import pairs, posts
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):

@@ -138,6 +138,7 @@ def test_variables_that_would_put_packages_elsewhere_do_not_reach_pip(checkout):
     assert f"TMPDIR={checkout / 'build' / 'setup'}" in seen
 
 
+@pytest.mark.slow
 def test_a_pip_that_is_told_to_install_for_the_user_obeys_the_variable(tmp_path):
     """PIP_USER=0 outweighs `user = true` in a pip.conf; pip's own order of precedence."""
     conf = tmp_path / "pip.conf"

@@ -21,6 +21,7 @@ def replace(path, old, new):
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_sync_writes_a_triple_that_the_check_accepts_and_writes_the_same_bytes_again(folder):
     assert notebooks.sync(folder) == 0
     assert notebooks.violations(folder) == []
@@ -31,6 +32,7 @@ def test_sync_writes_a_triple_that_the_check_accepts_and_writes_the_same_bytes_a
     assert files(folder) == first
 
 
+@pytest.mark.slow
 def test_a_change_of_text_keeps_the_outputs_and_executes_nothing(folder, monkeypatch):
     notebooks.sync(folder)
     before = nbformat.read(folder / "01_one.ipynb", as_version=4)
@@ -43,6 +45,7 @@ def test_a_change_of_text_keeps_the_outputs_and_executes_nothing(folder, monkeyp
     assert notebooks.violations(folder) == []
 
 
+@pytest.mark.slow
 def test_a_change_of_code_executes_only_its_notebook(folder, capsys):
     notebooks.sync(folder)
     capsys.readouterr()
@@ -53,6 +56,7 @@ def test_a_change_of_code_executes_only_its_notebook(folder, capsys):
     assert "sum = 2.000" in (folder / "02_two.ipynb").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_sync_leaves_the_outputs_of_a_notebook_that_fails(folder, capsys):
     notebooks.sync(folder)
     before = (folder / "01_one.ipynb").read_bytes()
@@ -67,6 +71,7 @@ def test_sync_names_the_notebooks_there_are(folder):
         notebooks.sync(folder, ["03_three"])
 
 
+@pytest.mark.slow
 def test_run_keeps_the_last_good_page_of_a_notebook_that_fails(folder, tmp_path, capsys):
     target = tmp_path / "pages"
     assert notebooks.run(folder, target) == 0
@@ -87,6 +92,7 @@ def test_run_keeps_the_last_good_page_of_a_notebook_that_fails(folder, tmp_path,
     assert not [p for p in target.iterdir() if p.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_run_says_what_a_notebook_warns_of(folder, tmp_path, capsys):
     replace(
         folder / "01_one.md",
@@ -98,6 +104,7 @@ def test_run_says_what_a_notebook_warns_of(folder, tmp_path, capsys):
     assert "UserWarning: mind" in (tmp_path / "pages" / "01_one.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_cell_that_takes_too_long_and_a_kernel_that_dies_are_failures(folder, tmp_path, capsys):
     replace(folder / "01_one.md", "s = one + one", "import time; time.sleep(60)")
     replace(folder / "02_two.md", "s = one + one", "import os; os._exit(1)")
@@ -114,6 +121,7 @@ def test_run_without_notebooks_is_a_failure(tmp_path, capsys):
     assert "no notebook" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_page_keeps_alt_text_caption_formulas_and_links(folder, tmp_path):
     target = tmp_path / "pages"
     notebooks.run(folder, target)
@@ -146,6 +154,7 @@ def test_a_write_that_is_interrupted_leaves_the_old_file_and_nothing_else(tmp_pa
     assert files(tmp_path) == {"x.txt": b"old"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_its_kernels_and_does_not_wait_for_them(folder, capsys):
     replace(folder / "02_two.md", "s = one + one", "import time; time.sleep(60); s = one + one")
     results = notebooks.execute_all(pairs.sources(folder))
@@ -169,6 +178,7 @@ def test_the_tests_give_a_cell_as_long_as_a_run_does():
 # -- arithmetics: what another processor prints ---------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_number_that_another_arithmetic_prints_is_listed(paired, monkeypatch):
     monkeypatch.setattr(pairs, "FOLDER", paired)
     replace(paired / "01_one.ipynb", "s = 2.000", "s = 2.001")
