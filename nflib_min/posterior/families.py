@@ -9,8 +9,8 @@ from nflib_min.bijections import Affine, Bijection, TriangularAffine
 from nflib_min.distributions import StandardNormal
 from nflib_min.flow import Chain, Flow
 from nflib_min.objectives import FreeEnergy
-from nflib_min.posterior.given import FiniteTarget
-from nflib_min.posterior.necks import Uncentred, find_necks, pulled_back
+from nflib_min.posterior.given import FiniteTarget, pulled_back
+from nflib_min.posterior.necks import Uncentred, find_necks
 from nflib_min.posterior.result import Stage
 from nflib_min.posterior.start import newton
 from nflib_min.targets import Target
@@ -163,8 +163,9 @@ class Fitter:
         if not necks:
             return
         before, best = (self.mean, self.L), max(stage.elbo for stage in self.stages)
-        self.necks, self.inner = necks, pulled_back(self.target, necks)
-        start = np.median(Chain([*necks]).inverse([{} for _ in necks], z), axis=0)
+        free = Chain([*necks])
+        self.necks, self.inner = necks, pulled_back(self.target, free)
+        start = np.median(free.inverse(free.init(rng), z), axis=0)
         eps = rng.standard_normal((64, self.dim))
         _, self.mean, self.L = newton(FiniteTarget(self.inner), start, eps)
         f = TriangularAffine(self.dim)

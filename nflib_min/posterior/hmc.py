@@ -1,10 +1,11 @@
 """Many short chains of Hamiltonian Monte Carlo: the judge of a fit, and its repair."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nflib_min._arrays import Array, check_dim, check_points, check_rng
+from nflib_min.bijections import Bijection
 from nflib_min.posterior.given import FiniteTarget
 from nflib_min.targets import Target
 
@@ -40,6 +41,12 @@ class Chains:
     def draws(self) -> Array:
         """All draws in one array, (chains * iterations, d)."""
         return self.z.reshape(-1, self.z.shape[-1])
+
+    def through(self, f: Bijection) -> "Chains":
+        """The same chains in the coordinates f(z), f a map without parameters."""
+        none = f.init(np.random.default_rng(0))
+        z = f.forward(none, self.draws).reshape(self.z.shape)
+        return replace(self, z=z, starts=f.forward(none, self.starts))
 
     @property
     def r_hat(self) -> Array:
@@ -182,10 +189,6 @@ def whitening(covariance: Array) -> Array:
 
 
 def gradients_at(target: FiniteTarget, z: Array) -> tuple[Array, Array]:
-    """ln p~ and its gradient; -inf and 0 at points that are not finite or have no density."""
-    inside = np.isfinite(z).all(axis=1)
-    # always as many rows: a compiled density is compiled for their number
-    at = np.where(inside[:, None], z, z[np.argmax(inside)] if inside.any() else 0.0)
-    value, g = target.log_density_and_grad(at)
-    value = np.where(inside, value, -np.inf)
+    """ln p~ and its gradient; -inf and 0 where there is no density."""
+    value, g = target.log_density_and_grad(z)
     return value, np.where(np.isfinite(value)[:, None], g, 0)
