@@ -190,6 +190,8 @@ class Free(Constraint):
 
     >>> Free(2).forward({}, np.ones((1, 2)))
     array([[1., 1.]])
+
+    Source: as `Positive`.
     """
 
     image, unbounded = "any numbers", "{}"
@@ -248,13 +250,19 @@ class Blocks(Bijection):
 
 
 def check_fixed(f: Bijection, name: str) -> None:
-    """ValueError if the map has parameters."""
+    """ValueError unless the map has no parameters."""
     if tree_leaves(f.init(np.random.default_rng(0))):
         raise ValueError(f"{name}: expected maps without parameters, got {f}")
 
 
 def unconstrained_names(f: Bijection, names: Sequence[str]) -> list[str]:
-    """Names of the coordinates of z from those of x = f(z), whatever map f is."""
+    """Names of the coordinates of z from those of x = f(z), whatever map f is.
+
+    >>> unconstrained_names(Blocks([Free(1), Interval(1)]), ["slope", "share"])
+    ['slope', 'logit_share']
+
+    Source: this project's.
+    """
     if isinstance(f, (Constraint, Blocks)):
         return f.unconstrained_names(names)
     return [f"unconstrained_{name}" for name in names]

@@ -24,6 +24,14 @@ class Stage:
     flow, params : the fit itself.
     elbo, error : of `draws` draws. k_hat : of their weights. ess : effective share of draws.
     seconds : of training, wall clock.
+
+    >>> from nflib_min import Affine, StandardNormal
+    >>> flow = Flow(StandardNormal(1), Affine(1))
+    >>> stage = Stage("mean-field", flow, flow.init(None), 0.0, 0.0, 0.0, 1.0, 0.0)
+    >>> stage.log_prob(np.zeros((1, 1))).round(4)
+    array([-0.9189])
+
+    Source: the families of Agrawal, Sheldon & Domke (2020).
     """
 
     name: str
@@ -62,6 +70,9 @@ class Posterior:
     >>> q = fit_posterior(target, rng=np.random.default_rng(0), steps=10, draws=1000)
     >>> q, q.sample(5, np.random.default_rng(1)).shape, q.log_prob(np.zeros((1, 2))).round(4)
     (Posterior(2 coordinates: good), (5, 2), array([-1.8379]))
+
+    Errors: ValueError where fewer than one draw is asked for, or a point has another shape, or lies
+    where no draw can be; ImportError from `to_inference_data` without ArviZ.
 
     Source: Yao, Vehtari, Simpson & Gelman, Yes, but did it work? (2018).
     """
