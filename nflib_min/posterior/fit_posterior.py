@@ -105,15 +105,7 @@ def fit_posterior(
     if bijection is not None and bijection.dim != dim:
         raise ValueError(f"bijection: expected dim {dim}, got {bijection.dim}")
     gaussians = gaussians_from(target, starts_from(starts, dim, rng, transform), rng)
-    fitter = Fitter(
-        target,
-        *gaussians[0],
-        batch=batch,
-        draws=draws,
-        rng=rng,
-        progress=progress,
-        uncentre=uncentre,
-    )
+    fitter = Fitter(target, *gaussians[0], batch, draws, rng, progress, uncentre)
     if bijection is None:
         bijection = real_nvp(dim, 4) if dim > 1 else Planar(1, 16)
     fitter.run(bijection, steps, learning_rate)

@@ -1,7 +1,6 @@
 """What the user hands in: a density, its gradient, its scale, names and starts, checked."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -92,7 +91,7 @@ def on_all_of_space(
     return pulled_back(target, transform)
 
 
-def as_target(log_density: Any, dim: int | None, gradient: Callable | str | None) -> Target:
+def as_target(log_density: Any, dim: int | None, gradient: Any) -> Target:
     """What the user hands in as a `Target`."""
     if isinstance(log_density, Target):
         if gradient is not None or dim not in (None, log_density.dim):
@@ -106,25 +105,14 @@ def as_target(log_density: Any, dim: int | None, gradient: Callable | str | None
     if gradient is None:
         return Target(log_density, dim, name="log_density")
 
-    foreign = ForeignArrays(log_density, gradient)
-    if isinstance(gradient, str):
-        return Target(foreign.value, dim, gradient=gradient, name="log_density")
-    return Target(foreign.value, dim, gradient=foreign.value_and_grad, name="log_density")
+    def value(z: Array) -> Array:  # a density may hand over arrays of JAX's or PyTorch's kind
+        return np.asarray(log_density(z), z.dtype)
 
+    def both(z: Array) -> tuple[Array, ...]:
+        return tuple(np.asarray(part, z.dtype) for part in gradient(z))
 
-@dataclass
-class ForeignArrays:
-    """A density and its gradient that hand over arrays of their own kind: JAX's, PyTorch's."""
-
-    log_density: Callable
-    gradient: Any
-
-    def value(self, z: Array) -> Array:
-        return np.asarray(self.log_density(z), z.dtype)
-
-    def value_and_grad(self, z: Array) -> tuple[Array, Array]:
-        value, g = self.gradient(z)
-        return np.asarray(value, z.dtype), np.asarray(g, z.dtype)
+    way = both if callable(gradient) else gradient
+    return Target(value, dim, gradient=way, name="log_density")
 
 
 def names_of(names: Sequence[str] | None, dim: int) -> list[str]:

@@ -25,7 +25,7 @@ class Chains:
     >>> from nflib_min.targets import Gaussian
     >>> rng = np.random.default_rng(0)
     >>> chains = short_chains(Gaussian(np.zeros(1), np.eye(1)), 0.5 * rng.normal(size=(99, 1)), rng)
-    >>> chains.z.shape, bool(chains.accepted > 0.6), bool(chains.stretch > 1.5)
+    >>> chains.z.shape, bool(chains.accepted > 0.6), bool(chains.draws.std() > 0.8)
     ((99, 160, 1), True, True)
 
     Source: see `short_chains`.
@@ -52,16 +52,6 @@ class Chains:
     def r_hat(self) -> Array:
         """Split R-hat a coordinate, (d,)."""
         return split_r_hat(self.z)
-
-    @property
-    def shift(self) -> Array:
-        """How far the mean has moved from that of the starts, in sd of the draws, (d,)."""
-        return np.abs(self.draws.mean(axis=0) - self.starts.mean(axis=0)) / self.draws.std(axis=0)
-
-    @property
-    def stretch(self) -> Array:
-        """sd of the draws over that of the starts, (d,)."""
-        return self.draws.std(axis=0) / self.starts.std(axis=0)
 
 
 def split_r_hat(z: Array) -> Array:

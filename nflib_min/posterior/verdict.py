@@ -35,7 +35,7 @@ def verdict_of(
     """The posterior of a fit. All that is reported is judged: with a transform, both scales."""
     if not fitter.stages:
         raise ValueError("log_density: no family could be fitted; " + "; ".join(fitter.reasons))
-    best = max(fitter.stages, key=lambda stage: stage.elbo)
+    best = fitter.best()
     z, log_p, log_q = fitter.draws(best.flow, best.params)
     smoothed = pareto_k(log_p - log_q)[1]
     inner = names if transform is None else unconstrained_names(transform, names)
