@@ -87,8 +87,8 @@ class Bijection:
 
     def forward(self, params: Params, z0: Array) -> Array:
         """z_K = f(z_0), shape (n, d)."""
-        if kernel_of(type(self)) is not None and not is_traced((params, z0)):
-            params, z0, kernel = self._ready(params, z0, "z0")
+        if not is_traced((params, z0)):
+            params, z0, kernel = self._with_kernel(params, z0, "z0")
             if kernel is not None:
                 return kernel.forward(self, params, z0, False)[0]
         return self.forward_and_log_det(params, z0)[0]
@@ -103,10 +103,9 @@ class Bijection:
         pullback(g_zK, g_log_det) -> (g_params, g_z0), where g_y means dF/dy for a scalar F:
         $g_{z_0} = J^\top g_{z_K} + (\partial \ln|\det J| / \partial z_0)^\top g_{\log\det}$.
         """
-        if kernel_of(type(self)) is not None:
-            params, z0, kernel = self._ready(params, z0, "z0")
-            if kernel is not None:
-                return kernel.sweep(self, params, z0)[:3]
+        params, z0, kernel = self._with_kernel(params, z0, "z0")
+        if kernel is not None:
+            return kernel.sweep(self, params, z0)[:3]
         return pullback_by_autograd(self.forward_and_log_det, params, z0)
 
     def forward_with_score(
@@ -121,9 +120,7 @@ class Bijection:
 
         Source: Vaitl, Nicoli, Nakajima & Kessel, Gradients should stay on path (2022), section 4.
         """
-        kernel: Kernel | None = None
-        if kernel_of(type(self)) is not None:
-            params, z0, kernel = self._ready(params, z0, "z0")
+        params, z0, kernel = self._with_kernel(params, z0, "z0")
         sK = None
         if kernel is not None:
             zK, log_det, pullback, sK = kernel.sweep(self, params, z0, s0, weight)
@@ -147,9 +144,7 @@ class Bijection:
         which is a score carried forward, $g_{z_K} = a$ and $g_\theta = -a^\top f_\theta -
         g_{\log\det} L_\theta$: one forward sweep with its pullback, and the inverse is not traced.
         """
-        kernel: Kernel | None = None
-        if kernel_of(type(self)) is not None:
-            params, zK, kernel = self._ready(params, zK, "zK")
+        params, zK, kernel = self._with_kernel(params, zK, "zK")
         if kernel is None:
             return pullback_by_autograd(self.inverse_and_log_det, params, zK)
         if kernel.inverse is not None:
@@ -168,6 +163,14 @@ class Bijection:
         """True for one set of parameters per row; ValueError on what the map does not take."""
         check_points(z, self.dim, name)
         return check_params(self, params, self.shapes, len(untraced(z)))
+
+    def _with_kernel(
+        self, params: Params, z: Array, name: str
+    ) -> tuple[Params, Array, Kernel | None]:
+        """`_ready` where the class has a kernel; else a map may check its arguments its own way."""
+        if kernel_of(type(self)) is None:
+            return params, z, None
+        return self._ready(params, z, name)
 
     def _ready(self, params: Params, z: Array, name: str) -> tuple[Params, Array, Kernel | None]:
         """The arguments, checked and of one dtype if a kernel takes them, and that kernel."""

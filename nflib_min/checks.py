@@ -85,10 +85,13 @@ def grid(limits: tuple[float, float], points: int, dim: int = 2) -> tuple[Array,
     """Midpoints of a regular grid on a cube, shape (points^dim, dim), and the volume of one cell.
 
     Rows run like `numpy.meshgrid(..., indexing="xy")` flattened: the first coordinate fastest.
+    Errors: ValueError unless low < high and sizes are at least 1.
 
     >>> z, cell = grid((-1.0, 1.0), 2, dim=1)
     >>> z.tolist(), cell
     ([[-0.5], [0.5]], 1.0)
+
+    Source: the midpoint rule, as Davis & Rabinowitz, Methods of numerical integration (1984).
     """
     low, high = limits
     if not low < high:

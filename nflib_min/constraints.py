@@ -26,6 +26,7 @@ class Constraint(Bijection):
     """
 
     image: str  # in words, for messages
+    unbounded: str  # how z is called where x is called {}
 
     def __init__(self, dim: int) -> None:
         self.dim = check_dim(dim)
@@ -33,6 +34,14 @@ class Constraint(Bijection):
     def contains(self, x: Array) -> Array:
         """Which rows of x are in the image or on its border: (n, d) -> (n,) of booleans."""
         raise NotImplementedError
+
+    def unconstrained_names(self, names: Sequence[str]) -> list[str]:
+        """Names of the coordinates of z from those of x.
+
+        >>> Positive(2).unconstrained_names(["rate", "scale"])
+        ['log_rate', 'log_scale']
+        """
+        return [self.unbounded.format(name) for name in names]
 
     def inverse_and_log_det(self, params: dict, zK: Array) -> tuple[Array, Array]:
         self._check(params, zK, "zK")
@@ -58,7 +67,7 @@ class Positive(Constraint):
     Source: Rezende & Mohamed (2015), eq. (5), for the map of Stan's positive parameters.
     """
 
-    image = "positive numbers"
+    image, unbounded = "positive numbers", "log_{}"
 
     def contains(self, x: Array) -> Array:
         return np.all(x >= 0, axis=1)
@@ -85,6 +94,8 @@ class Interval(Constraint):
 
     Source: as `Positive`.
     """
+
+    unbounded = "logit_{}"
 
     def __init__(self, dim: int, low: float = 0.0, high: float = 1.0) -> None:
         if not -np.inf < low < high < np.inf:
@@ -122,7 +133,7 @@ class Simplex(Constraint):
     Source: as `Positive`; the shift is Stan's.
     """
 
-    image = "probabilities that sum to at most 1"
+    image, unbounded = "probabilities that sum to at most 1", "stick_{}"
 
     def contains(self, x: Array) -> Array:
         return np.all(x >= 0, axis=1) & (x.sum(axis=1) <= 1 + 4 * self.dim * np.finfo(x.dtype).eps)
@@ -157,10 +168,13 @@ class Ordered(Constraint):
     Source: as `Positive`.
     """
 
-    image = "numbers that do not fall"
+    image, unbounded = "numbers that do not fall", "log_step_{}"
 
     def contains(self, x: Array) -> Array:
         return np.all(x[:, 1:] >= x[:, :-1], axis=1)
+
+    def unconstrained_names(self, names: Sequence[str]) -> list[str]:
+        return [*names[:1], *super().unconstrained_names(names[1:])]
 
     def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
         steps = anp.concatenate([z0[:, :1], anp.exp(z0[:, 1:])], axis=1)
@@ -171,24 +185,25 @@ class Ordered(Constraint):
         return z, -anp.sum(z[:, 1:], axis=1)
 
 
-class Free(Bijection):
+class Free(Constraint):
     r"""Coordinates that need no constraint: $x = z$, log-det 0.
 
     >>> Free(2).forward({}, np.ones((1, 2)))
     array([[1., 1.]])
+
+    Source: as `Positive`.
     """
 
-    def __init__(self, dim: int) -> None:
-        self.dim = check_dim(dim)
+    image, unbounded = "any numbers", "{}"
+
+    def contains(self, x: Array) -> Array:
+        return np.ones(len(x), bool)
 
     def forward_formula(self, params: dict, z0: Array) -> tuple[Array, Array]:
         return 1 * z0, 0 * z0[:, 0]
 
     def inverse_formula(self, params: dict, zK: Array) -> tuple[Array, Array]:
         return 1 * zK, 0 * zK[:, 0]
-
-    def __repr__(self) -> str:
-        return f"Free({self.dim})"
 
 
 class Blocks(Bijection):
@@ -208,8 +223,7 @@ class Blocks(Bijection):
     def __init__(self, maps: Sequence[Bijection]) -> None:
         self.maps = list(maps)
         for f in self.maps:
-            if tree_leaves(f.init(np.random.default_rng(0))):
-                raise ValueError(f"maps: expected maps without parameters, got {f}")
+            check_fixed(f, "maps")
         ends = np.cumsum([f.dim for f in self.maps])
         self.dim = check_dim(int(ends[-1]) if len(ends) else 0)
         self.slices = [
@@ -222,6 +236,11 @@ class Blocks(Bijection):
     def inverse_formula(self, params: dict, zK: Array) -> tuple[Array, Array]:
         return self._side_by_side([f.inverse_and_log_det for f in self.maps], zK)
 
+    def unconstrained_names(self, names: Sequence[str]) -> list[str]:
+        """Names of the coordinates of z from those of x, map by map."""
+        pairs = zip(self.maps, self.slices, strict=True)
+        return [name for f, at in pairs for name in unconstrained_names(f, names[at])]
+
     def _side_by_side(self, ways: list[Callable], z: Array) -> tuple[Array, Array]:
         parts = [way({}, z[:, at]) for way, at in zip(ways, self.slices, strict=True)]
         return anp.concatenate([x for x, _ in parts], axis=1), sum(log_det for _, log_det in parts)
@@ -230,22 +249,35 @@ class Blocks(Bijection):
         return f"Blocks({self.maps})"
 
 
+def check_fixed(f: Bijection, name: str) -> None:
+    """ValueError unless the map has no parameters."""
+    if tree_leaves(f.init(np.random.default_rng(0))):
+        raise ValueError(f"{name}: expected maps without parameters, got {f}")
+
+
+def unconstrained_names(f: Bijection, names: Sequence[str]) -> list[str]:
+    """Names of the coordinates of z from those of x = f(z), whatever map f is.
+
+    >>> unconstrained_names(Blocks([Free(1), Interval(1)]), ["slope", "share"])
+    ['slope', 'logit_share']
+
+    Source: this project's.
+    """
+    if isinstance(f, (Constraint, Blocks)):
+        return f.unconstrained_names(names)
+    return [f"unconstrained_{name}" for name in names]
+
+
 def unconstrained(
     log_density: Callable[[Array], Array], transform: Bijection
 ) -> Callable[[Array], Array]:
     r"""$\ln p(z) = \ln p(x(z)) + \ln|\det \partial x / \partial z|$ from ln p(x), for `Target`.
 
-    A rate with 11 events in 3 hours, and a probability after 2 of 3 successes:
+    `fit_posterior` does it where it is given the transform.
 
-    >>> from nflib_min import Target, fit_posterior
-    >>> transform = Blocks([Positive(1), Interval(1)])
-    >>> def log_density(x):  # Gamma(11, rate 3) for the rate, Beta(2, 1) for the probability
-    ...     return 10 * anp.log(x[:, 0]) - 3 * x[:, 0] + anp.log(x[:, 1])
-    >>> target = Target(unconstrained(log_density, transform), dim=2)
-    >>> q = fit_posterior(target, rng=np.random.default_rng(0), steps=500)
-    >>> x = transform.forward({}, q.sample(100_000, np.random.default_rng(1)))
-    >>> bool(abs(x.mean(axis=0) - [11 / 3, 2 / 3]).max() < 0.02)  # the exact means
-    True
+    >>> log_density = unconstrained(lambda x: -x[:, 0], Positive(1))  # of an exponential variable
+    >>> log_density(np.array([[0.0], [1.0]])).round(3)  # z - e^z, the density of its logarithm
+    array([-1.   , -1.718])
 
     Source: Rezende & Mohamed (2015), eq. (5); Kucukelbir et al., ADVI (2017), section 2.3.
     """

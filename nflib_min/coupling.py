@@ -156,6 +156,8 @@ def mixing_order(dim: int, rng: np.random.Generator) -> Array:
 
     >>> mixing_order(2, np.random.default_rng(0)).tolist()
     [1, 0]
+
+    Source: the permutations of Rezende & Mohamed (2015), section 5.1, redrawn until they mix.
     """
     order, split = rng.permutation(dim), dim // 2
     while dim > 1 and (order[:split] < split).all():

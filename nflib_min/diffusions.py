@@ -64,7 +64,7 @@ def largest_curvature(grad_energy: VectorField, z: Array, iterations: int = 20) 
     >>> round(largest_curvature(lambda z: z * np.array([1.0, 9.0]), np.ones((3, 2))), 3)
     9.0
 
-    Source: Golub & Van Loan, Matrix Computations, section 7.3.
+    Source: Golub & Van Loan, Matrix computations (2013), section 7.3.
     """
 
     def hessian_times(v: Array) -> Array:
@@ -97,6 +97,7 @@ def fokker_planck_rates(energy: Callable[[Array], Array], z: Array, cell: float)
     Returns
     -------
     rates, shape (4, m, m): to the left, right, lower and upper neighbour.
+    Errors: ValueError unless L has one finite value for each of m^2 points.
 
     >>> from nflib_min.checks import grid
     >>> z, cell = grid((-1.0, 1.0), 3)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:  # a target is used by what it offers: the heart does not need
 def free_energy(params: Params, flow: Flow, target: Target, z0: Array, beta: float = 1.0) -> float:
     r"""The negative evidence lower bound, estimated from the given draws z_0 of the base.
 
-    $F = E_{q_0}[\ln q_0(z_0)] - \beta\, E_{q_0}[\ln \tilde p(z_K)]
-    - E_{q_0}\left[\sum_k \ln|1 + \hat u_k^\top \psi_k(z_{k-1})|\right]$ (15), (20)
+    $F = E_{q_0}[\ln q_0(z_0)] - \beta\, E_{q_0}[\ln \tilde p(z_K)] -
+    E_{q_0}\left[\sum_k \ln|1 + \hat u_k^\top \psi_k(z_{k-1})|\right]$ (15), (20)
 
     Parameters
     ----------

@@ -104,6 +104,8 @@ def inverse_square(w: Array) -> Array:
 
     >>> inverse_square(np.array([[3.0, 4.0], [0.0, 0.0]]))
     array([0.04, 0.  ])
+
+    Source: the factor of Rezende & Mohamed (2015), appendix A.
     """
     square = anp.sum(w * w, axis=-1)
     divisible = square > float(np.sqrt(np.finfo(untraced(square).dtype).tiny))

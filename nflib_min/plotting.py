@@ -41,7 +41,7 @@ def density(
 
     >>> from nflib_min import StandardNormal
     >>> _, ax = plt.subplots()
-    >>> density(ax, StandardNormal(2).log_prob, title="$q_0$")
+    >>> density(ax, StandardNormal(2).log_prob, title="q_0")
     """
     z, _ = grid(limits, points)
     q = np.exp(log_prob(z)).reshape(points, points)
@@ -91,7 +91,7 @@ def square(ax: Axes, limits: tuple[float, float], title: str = "") -> None:
     """Equal axes on the same limits in z_1 and z_2, labelled, with few ticks.
 
     >>> _, ax = plt.subplots()
-    >>> square(ax, (-4.0, 4.0), "$z_K$")
+    >>> square(ax, (-4.0, 4.0), "z_K")
     """
     low, high = limits
     ax.set(xlim=limits, ylim=limits, aspect="equal", title=title)

@@ -15,7 +15,8 @@ from autograd.core import make_vjp
 from autograd.extend import defvjp, defvjp_argnums, primitive
 from autograd.numpy.numpy_vjps import unbroadcast_f
 
-from nflib_min._arrays import Array, Params, is_traced
+from nflib_min._arrays import Array, Params, is_traced, untraced
+from nflib_min._trees import tree_leaves, tree_unflatten
 
 Pullback = Callable[[Array, Array], tuple[Params, Array]]
 
@@ -23,9 +24,24 @@ Pullback = Callable[[Array, Array], tuple[Params, Array]]
 def pullback_by_autograd(
     forward_and_log_det: Callable, params: Params, z0: Array
 ) -> tuple[Array, Array, Pullback]:
-    """Value and pullback of any traceable (params, z0) -> (zK, log_det)."""
+    """Value and pullback of any traceable (params, z0) -> (zK, log_det).
+
+    Where dtypes differ all are computed in the wider one, gradients as well.
+    """
+    leaves = [leaf for _, leaf in tree_leaves(params)]
+    dtypes = {leaf.dtype for leaf in [z0, *leaves] if hasattr(leaf, "dtype")}
+    if len(dtypes) > 1 and all(dtype.kind == "f" for dtype in dtypes):
+        wide = np.result_type(*dtypes)
+        params = tree_unflatten(params, (leaf.astype(wide) for leaf in leaves))
+        z0 = z0.astype(wide)
     vjp, (zK, log_det) = make_vjp(lambda at: traced_tuple(forward_and_log_det(*at)), (params, z0))
-    return zK, log_det, lambda g_zK, g_log_det: vjp((g_zK, g_log_det))
+
+    def pullback(g_zK: Array, g_log_det: Array) -> tuple[Params, Array]:
+        g_params, g_z0 = vjp((g_zK, g_log_det))
+        wide = np.result_type(untraced(g_z0), untraced(g_zK))
+        return g_params, g_z0 if g_z0.dtype == wide else g_z0.astype(wide)
+
+    return zK, log_det, pullback
 
 
 class Kernel(NamedTuple):

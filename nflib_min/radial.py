@@ -113,6 +113,8 @@ def softplus(x: Array) -> Array:
 
     >>> softplus(np.array([0.0, 1000.0])).round(1).tolist()
     [0.7, 1000.0]
+
+    Source: Rezende & Mohamed (2015), appendix A, whose constraints are made of it.
     """
     return anp.logaddexp(0.0 * x, x)
 
@@ -122,6 +124,8 @@ def norm(x: Array) -> Array:
 
     >>> norm(np.array([[3.0, 4.0]]))
     array([5.])
+
+    Source: r of Rezende & Mohamed (2015), eq. (14).
     """
     square = anp.sum(x**2, axis=1)
     at_centre = square == 0

@@ -28,6 +28,13 @@ class Fit:
     history : dict of arrays (steps,): step, loss and grad_norm (before clipping).
     interrupted : True if a KeyboardInterrupt ended training early.
     mean_params : the running mean of the parameters, where `fit` was asked for one.
+
+    >>> run = fit(lambda p, rng, step: (p["x"] - 3.0) ** 2, {"x": np.array(0.0)}, 2,
+    ...           np.random.default_rng(0), learning_rate=1.0)
+    >>> run.history["loss"].round(3), run.interrupted
+    (array([9., 4.]), False)
+
+    Source: see `fit`.
     """
 
     params: Params

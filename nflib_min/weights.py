@@ -39,6 +39,8 @@ def importance_weighted_bound(log_w: Array, k: int | None = None) -> float:
 def effective_sample_size(log_w: Array) -> float:
     r"""$(\sum_i w_i)^2 / \sum_i w_i^2$: how many independent draws the n weighted ones are worth.
 
+    Errors: ValueError if log_w is not (n,), finite or -inf.
+
     >>> effective_sample_size(np.zeros(100))
     100.0
 
@@ -90,6 +92,8 @@ def pareto_k(log_w: Array) -> tuple[float, Array]:
 
 def k_limit(n: int) -> float:
     r"""The k-hat above which n weighted draws are of no use: $\min(1 - 1/\log_{10} n, 0.7)$.
+
+    Errors: ValueError if n < 2.
 
     >>> k_limit(10_000), round(k_limit(100), 2)
     (0.7, 0.5)

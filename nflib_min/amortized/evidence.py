@@ -20,7 +20,7 @@ def log_weights(
     r"""$\ln w = \ln p(x, z_K) - \ln q_K(z_K | x)$ of `samples` draws for every x, (n, samples).
 
     The mean over a row is the ELBO of that x, $-F(x)$; the log of a row's mean weight estimates
-    ln p(x): `log_evidence`.
+    ln p(x): `log_evidence`. ValueError on samples < 1, or an x that the model does not take.
 
     >>> from nflib_min.amortized import init
     >>> model = DeepLatentGaussianModel(2, 4, hidden=(8,))

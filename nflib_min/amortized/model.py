@@ -18,6 +18,8 @@ class DeepLatentGaussianModel:
     dim : d, size of z. pixels : size of x. hidden : sizes of the decoder's rectified layers.
     likelihood : p(x|z), `Bernoulli()` if None; or an object like it, with `outputs` a pixel.
 
+    Errors: ValueError on sizes < 1.
+
     >>> model = DeepLatentGaussianModel(dim=2, pixels=4, hidden=(8,))
     >>> rng = np.random.default_rng(0)
     >>> model.sample(model.init(rng), 3, rng).shape

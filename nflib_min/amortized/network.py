@@ -27,6 +27,8 @@ class InferenceNetwork:
     amortized : True if the network gives the flow's parameters (of a ConditionalNICE its b);
         False if all x share them, params["flow"].
 
+    Errors: ValueError on sizes < 1, or a bijection of another dim or without `shapes`.
+
     >>> from nflib_min import Planar
     >>> network = InferenceNetwork(pixels=4, dim=2, bijection=Planar(2, length=3), hidden=(8,))
     >>> network.outputs  # 2 + 2 for mu and ln sigma, 3 (2 + 2 + 1) for u, w, b

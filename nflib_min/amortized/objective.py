@@ -24,6 +24,8 @@ def init(
     >>> params = init(model, InferenceNetwork(4, 2, hidden=(8,)), np.random.default_rng(0))
     >>> [*params]
     ['model', 'network', 'flow']
+
+    Source: theta and phi of Rezende & Mohamed (2015), algorithm 1.
     """
     theta = model.init(rng)
     phi, shared = network.init(rng)

@@ -1,13 +1,15 @@
 """The sampler's word on a fit: chains that start from its draws, and how far answers are off."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from nflib_min._arrays import Array
 from nflib_min.flow import Chain
+from nflib_min.posterior.given import pulled_back
 from nflib_min.posterior.hmc import Chains, short_chains
-from nflib_min.posterior.necks import Uncentred, pulled_back
+from nflib_min.posterior.necks import Uncentred
 from nflib_min.targets import Target
 
 CHAINS = 128
@@ -33,24 +35,28 @@ class Word:
 
 
 def ask_chains(
-    target: Target, necks: list[Uncentred], z: Array, log_w: Array, rng: np.random.Generator
+    target: Target,
+    necks: list[Uncentred],
+    z: Array,
+    log_w: Array,
+    rng: np.random.Generator,
+    reported: Callable[[Array], Array],
 ) -> Word:
-    """Run the chains from draws z by their weights, in coordinates without necks where known."""
+    """Run the chains from draws z by their weights, in coordinates without necks where known.
+
+    reported : (n, d) -> (n, c), the quantities whose moments are compared.
+    """
     w = np.exp(log_w)
     w = w / w.sum()
     starts = z[rng.choice(len(z), CHAINS, p=w)]
-    none: list[dict] = [{} for _ in necks]
-    f, where = None, target
-    inner, at = starts, z
-    if necks:
-        f, where = Chain([*necks]), pulled_back(target, necks)
-        inner, at = f.inverse(none, starts), f.inverse(none, z)
-    centred = at - w @ at
-    chains = short_chains(where, inner, rng, covariance=(centred * w[:, None]).T @ centred)
+    where, at, f = target, z, Chain([*necks]) if necks else None
     if f is not None:
-        back = f.forward(none, chains.draws).reshape(chains.z.shape)
-        chains = replace(chains, z=back, starts=f.forward(none, chains.starts))
-    r_hat, draws = chains.r_hat, chains.draws
+        none = f.init(rng)
+        where, starts, at = pulled_back(target, f), f.inverse(none, starts), f.inverse(none, z)
+    centred = at - w @ at
+    chains = short_chains(where, starts, rng, covariance=(centred * w[:, None]).T @ centred)
+    chains = chains if f is None else chains.through(f)
+    r_hat, z, draws = chains.r_hat, reported(z), reported(chains.draws)
     mean, sd = draws.mean(axis=0), draws.std(axis=0)
 
     def differences(weights: Array) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """The families that are fitted, one after the other: Laplace, two Gaussians, a flow."""
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,8 +10,8 @@ from nflib_min.bijections import Affine, Bijection, TriangularAffine
 from nflib_min.distributions import StandardNormal
 from nflib_min.flow import Chain, Flow
 from nflib_min.objectives import FreeEnergy
-from nflib_min.posterior.given import FiniteTarget
-from nflib_min.posterior.necks import Uncentred, find_necks, pulled_back
+from nflib_min.posterior.given import FiniteTarget, pulled_back
+from nflib_min.posterior.necks import Uncentred, find_necks
 from nflib_min.posterior.result import Stage
 from nflib_min.posterior.start import newton
 from nflib_min.targets import Target
@@ -81,29 +82,28 @@ def search_learning_rate(
 NECK_DRAWS = 60  # where curvatures are taken
 
 
+@dataclass
 class Fitter:
-    """The families one after the other, each in coordinates where the one before is N(0, I)."""
+    """The families one after the other, each in coordinates where the one before is N(0, I).
 
-    def __init__(
-        self,
-        target: Target,
-        mean: Array,
-        L: Array,
-        *,
-        batch: int,
-        draws: int,
-        rng: np.random.Generator,
-        progress: bool | None,
-        uncentre: bool = True,
-    ) -> None:
-        self.target, self.batch, self.n, self.progress = target, batch, draws, progress
-        self.uncentre = uncentre
-        self.inner, self.necks = target, list[Uncentred]()  # what is trained on: without necks
-        self.base, self.dim = StandardNormal(target.dim), target.dim
-        self.check_seed, seed = rng.integers(2**63, size=2)
+    mean, L : the best Gaussian so far, in the coordinates of `inner`, the target without its necks.
+    """
+
+    target: Target
+    mean: Array
+    L: Array
+    batch: int
+    n: int
+    rng: np.random.Generator
+    progress: bool | None
+    uncentre: bool
+
+    def __post_init__(self) -> None:
+        self.inner, self.necks = self.target, list[Uncentred]()
+        self.gaussian = self.mean, self.L  # in the coordinates of the target
+        self.base, self.dim = StandardNormal(self.target.dim), self.target.dim
+        self.check_seed, seed = self.rng.integers(2**63, size=2)
         self.rng = np.random.default_rng(seed)
-        self.mean, self.L = mean, L  # the best Gaussian so far, in the coordinates of `inner`
-        self.gaussian = mean, L  # and in those of the target
         self.stages: list[Stage] = []
         self.reasons: list[str] = []
         self.interrupted = False
@@ -112,13 +112,14 @@ class Fitter:
         """Every family that can be trained; what cannot is left out, with the reason."""
         gaussian_steps = max(steps // 3, 1)
         families = {
-            "Laplace": self.laplace,
+            "Laplace": lambda: self.affine("Laplace", 0),
             "mean-field": lambda: self.mean_field(gaussian_steps),
             "full rank": lambda: self.full_rank(gaussian_steps),
             "uncentred": lambda: self.uncentred(gaussian_steps),
             "flow": lambda: self.with_flow(bijection, steps, rate),
         }
         for name, family in families.items():
+            self.began = time.perf_counter()
             try:
                 with np.errstate(all="ignore"):  # errors name what is not finite
                     family()
@@ -129,28 +130,29 @@ class Fitter:
             if self.interrupted and self.stages:
                 return
 
-    def laplace(self) -> None:
-        start = {"mean": np.zeros(self.dim), "log_diag": np.zeros(self.dim)}
-        params = self.composed_affine(start | {"lower": np.zeros((self.dim, self.dim))})
-        self.add_stage("Laplace", TriangularAffine(self.dim), params, 0.0)
+    def affine(self, name: str, steps: int) -> tuple[Array, Array]:
+        """The full-rank Gaussian from the best so far, trained or not, and its mean and L."""
+        f = TriangularAffine(self.dim)
+        p = f.init(self.rng)
+        if steps:
+            p = self.train(f, p, self.L, steps, 0.05)
+        params = self.composed_affine(p)
+        self.add_stage(name, f, params)
+        return params["mean"], f.matrix(params)
 
     def mean_field(self, steps: int) -> None:
         # the best independent Gaussian for a Gaussian posterior has variances 1 / Lambda_ii
         sd = 1 / np.sqrt(np.diag(np.linalg.inv(self.L @ self.L.T)))
         f = Affine(self.dim)
-        p, seconds = self.train(f, f.init(self.rng), np.diag(sd), steps, 0.05)
+        p = self.train(f, f.init(self.rng), np.diag(sd), steps, 0.05)
         mean, log_scale = self.mean + sd * p["mean"], np.log(sd) + p["log_scale"]
-        self.add_stage("mean-field", f, {"mean": mean, "log_scale": log_scale}, seconds)
+        self.add_stage("mean-field", f, {"mean": mean, "log_scale": log_scale})
 
     def full_rank(self, steps: int) -> None:
-        f = TriangularAffine(self.dim)
-        p, seconds = f.init(self.rng), 0.0
-        if not self.exact():  # at the optimum Adam would walk away: its steps do not shrink
-            p, seconds = self.train(f, p, self.L, steps, 0.05)
-        params = self.composed_affine(p)
-        self.add_stage("full rank", f, params, seconds)
-        if max(self.stages, key=lambda stage: stage.elbo).name == "full rank":
-            self.mean, self.L = self.gaussian = params["mean"], f.matrix(params)
+        # at the optimum Adam would walk away: its steps do not shrink
+        found = self.affine("full rank", 0 if self.exact() else steps)
+        if self.best().name == "full rank":
+            self.mean, self.L = self.gaussian = found
 
     def uncentred(self, steps: int) -> None:
         """A full-rank Gaussian again where the necks are gone; the flow goes on from the better."""
@@ -162,17 +164,14 @@ class Fitter:
         necks = find_necks(self.target, z, np.sqrt((self.L**2).sum(axis=1)))
         if not necks:
             return
-        before, best = (self.mean, self.L), max(stage.elbo for stage in self.stages)
-        self.necks, self.inner = necks, pulled_back(self.target, necks)
-        start = np.median(Chain([*necks]).inverse([{} for _ in necks], z), axis=0)
+        before, best = (self.mean, self.L), self.best()
+        free = Chain([*necks])
+        self.necks, self.inner = necks, pulled_back(self.target, free)
+        start = np.median(free.inverse(free.init(rng), z), axis=0)
         eps = rng.standard_normal((64, self.dim))
         _, self.mean, self.L = newton(FiniteTarget(self.inner), start, eps)
-        f = TriangularAffine(self.dim)
-        p, seconds = self.train(f, f.init(self.rng), self.L, steps, 0.05)
-        params = self.composed_affine(p)
-        self.add_stage("uncentred", f, params, seconds)
-        self.mean, self.L = params["mean"], f.matrix(params)
-        if self.stages[-1].elbo < best:
+        self.mean, self.L = self.affine("uncentred", steps)
+        if self.best() is best:
             (self.mean, self.L), self.necks, self.inner = before, [], self.target
 
     def with_flow(self, bijection: Bijection, steps: int, rate: float | None) -> None:
@@ -180,12 +179,14 @@ class Fitter:
             return
         f = Chain([bijection, TriangularAffine(self.dim)])
         start = f.init(self.rng)
-        began = time.perf_counter()
         if rate is None:
             rate, _ = search_learning_rate(self.loss(f, self.L), start, self.rng)
-        p, _ = self.train(f, start, self.L, steps, rate)
-        seconds = time.perf_counter() - began
-        self.add_stage("flow", f, [p[0], self.composed_affine(p[1])], seconds)
+        p = self.train(f, start, self.L, steps, rate)
+        self.add_stage("flow", f, [p[0], self.composed_affine(p[1])])
+
+    def best(self) -> Stage:
+        """The stage with the largest ELBO."""
+        return max(self.stages, key=lambda stage: stage.elbo)
 
     def exact(self) -> bool:
         """True if the weights of a stage vary by less than 1e-3: nothing is left to train."""
@@ -207,10 +208,7 @@ class Fitter:
         )
         return FreeEnergy(Flow(self.base, f), standard, self.batch, path_gradient=True)
 
-    def train(
-        self, f: Bijection, start: Params, L: Array, steps: int, rate: float
-    ) -> tuple[Params, float]:
-        began = time.perf_counter()
+    def train(self, f: Bijection, start: Params, L: Array, steps: int, rate: float) -> Params:
         run = fit(
             self.loss(f, L),
             start,
@@ -220,7 +218,7 @@ class Fitter:
             progress=self.progress,
         )
         self.interrupted = run.interrupted
-        return run.params, time.perf_counter() - began
+        return run.params
 
     def composed_affine(self, p: dict) -> dict:
         """Parameters of z = mean + L (p.mean + L_p y) as those of one `TriangularAffine`."""
@@ -228,8 +226,9 @@ class Fitter:
         mean = self.mean + self.L @ p["mean"]
         return {"mean": mean, "log_diag": np.log(np.diag(L)), "lower": np.tril(L, -1)}
 
-    def add_stage(self, name: str, f: Bijection, params: Params, seconds: float) -> None:
+    def add_stage(self, name: str, f: Bijection, params: Params) -> None:
         """Add a stage: the same draws of the base for every family."""
+        seconds = time.perf_counter() - self.began
         if self.necks:
             f, params = Chain([f, *self.necks]), [params, *({} for _ in self.necks)]
         flow = Flow(self.base, f)

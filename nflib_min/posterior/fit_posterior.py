@@ -9,7 +9,7 @@ from nflib_min.bijections import Bijection
 from nflib_min.coupling import real_nvp
 from nflib_min.planar import Planar
 from nflib_min.posterior.families import Fitter
-from nflib_min.posterior.given import as_target, names_of, starts_from
+from nflib_min.posterior.given import names_of, on_all_of_space, starts_from
 from nflib_min.posterior.result import Posterior
 from nflib_min.posterior.start import gaussians_from
 from nflib_min.posterior.verdict import verdict_of
@@ -23,6 +23,7 @@ def fit_posterior(
     rng: np.random.Generator,
     gradient: Callable[[Array], tuple[Array, Array]] | None = None,
     names: list[str] | None = None,
+    transform: Bijection | None = None,
     bijection: Bijection | None = None,
     steps: int = 3000,
     batch: int = 128,
@@ -54,12 +55,17 @@ def fit_posterior(
 
     Parameters
     ----------
-    log_density : (n, d) -> (n,), ln p~ on unconstrained coordinates, written with autograd.numpy
-        or with `gradient`; or a `Target`.
-    dim : d; not needed with a Target.
+    log_density : (n, d) -> (n,), ln p~ on unconstrained coordinates (but see `transform`), written
+        with autograd.numpy or with `gradient`; or a `Target`.
+    dim : d; not needed with a Target or a transform.
     rng : all randomness comes from here: the same seed gives the same posterior.
     gradient : (n, d) -> ((n,), (n, d)), ln p~ with its gradient, from JAX or PyTensor for instance.
     names : of the coordinates; None for the Target's own, or z[0], z[1], ...
+    transform : a map without parameters from R^d to where the parameters live, such as
+        `constraints.Positive(2)`. Then log_density, gradient, starts and names are those of the
+        constrained x, ln p~(x) without any Jacobian: the fit is made in z, x = transform(z), and
+        adds $\ln|\det \partial x / \partial z|$ itself. The answer is on the scale of x, and
+        `unconstrained` is the same in z.
     bijection : f; None for `real_nvp(d, 4)`, or planar layers at d = 1.
     steps, batch : of the flow's training; the Gaussians take a third of the steps.
     learning_rate : of the flow's training; None searches for it.
@@ -87,7 +93,7 @@ def fit_posterior(
     Pathfinder (2022); verdict: Yao et al. (2018); recipe: Agrawal, Sheldon & Domke (2020).
     """
     check_rng(rng)
-    target = as_target(log_density, dim, gradient)
+    target = on_all_of_space(log_density, dim, gradient, transform)
     dim = target.dim
     names = names_of(getattr(target, "names", None) if names is None else names, dim)
     check_dim(steps, "steps")
@@ -98,17 +104,9 @@ def fit_posterior(
     check_dim(draws, "draws", least=100)
     if bijection is not None and bijection.dim != dim:
         raise ValueError(f"bijection: expected dim {dim}, got {bijection.dim}")
-    gaussians = gaussians_from(target, starts_from(starts, dim, rng), rng)
-    fitter = Fitter(
-        target,
-        *gaussians[0],
-        batch=batch,
-        draws=draws,
-        rng=rng,
-        progress=progress,
-        uncentre=uncentre,
-    )
+    gaussians = gaussians_from(target, starts_from(starts, dim, rng, transform), rng)
+    fitter = Fitter(target, *gaussians[0], batch, draws, rng, progress, uncentre)
     if bijection is None:
         bijection = real_nvp(dim, 4) if dim > 1 else Planar(1, 16)
     fitter.run(bijection, steps, learning_rate)
-    return verdict_of(fitter, gaussians, names, rng, check)
+    return verdict_of(fitter, gaussians, names, rng, check, transform)

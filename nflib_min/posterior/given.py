@@ -1,19 +1,23 @@
-"""What the user hands in: a density, its gradient, names and starts, checked."""
+"""What the user hands in: a density, its gradient, its scale, names and starts, checked."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from nflib_min._arrays import Array, check_dim, check_points, check_rows
+from nflib_min._arrays import Array, check_dim, check_points, check_rows, describe
+from nflib_min.bijections import Bijection
+from nflib_min.constraints import check_fixed
 from nflib_min.targets import Target
 
 CHUNK = 2000  # rows of a density at a time: a model with data makes (rows, data) arrays
 
 
 class FiniteTarget(Target):
-    """A target read so that NaN and infinities count as -inf: a place where no mass is."""
+    """A target read so that NaN and infinities count as -inf: a place where no mass is.
+
+    So do points that are not finite themselves; the gradient there is NaN.
+    """
 
     def __init__(self, target: Target) -> None:
         vars(self).update(vars(target))
@@ -24,19 +28,25 @@ class FiniteTarget(Target):
         return values
 
     def log_density_and_grad(self, z: Array) -> tuple[Array, Array]:
+        at, inside = finite_rows(z)
         with np.errstate(all="ignore"):
-            value, g = super().log_density_and_grad(z)
-        return no_nan(value), g
+            value, g = super().log_density_and_grad(at)
+        finite = inside & np.isfinite(value)
+        return np.where(finite, value, -np.inf), np.where(inside[:, None], g, np.nan)
 
     def __call__(self, z: Array) -> Array:
         """ln p~ in chunks of rows, NaN and infinities as -inf: (n, d) -> (n,)."""
+        at, inside = finite_rows(z)
         with np.errstate(all="ignore"):
-            return no_nan(in_chunks(self.log_density, z))
+            values = in_chunks(self.log_density, at)
+        return np.where(inside & np.isfinite(values), values, -np.inf)
 
 
-def no_nan(values: Array) -> Array:
-    """NaN and infinities as -inf."""
-    return np.where(np.isfinite(values), values, -np.inf)
+def finite_rows(z: Array) -> tuple[Array, Array]:
+    """z with another of its rows in place of each that is not finite, and which rows are."""
+    inside = np.isfinite(z).all(axis=1)
+    # always as many rows: a compiled density is compiled for their number
+    return np.where(inside[:, None], z, z[np.argmax(inside)] if inside.any() else 0.0), inside
 
 
 def in_chunks(f: Callable[[Array], Array], z: Array) -> Array:
@@ -44,7 +54,44 @@ def in_chunks(f: Callable[[Array], Array], z: Array) -> Array:
     return np.concatenate([f(z[i : i + CHUNK]) for i in range(0, len(z), CHUNK)])
 
 
-def as_target(log_density: Any, dim: int | None, gradient: Callable | str | None) -> Target:
+def pulled_back(target: Target, f: Bijection) -> Target:
+    r"""The density of v with z = f(v): $\ln \tilde p(f(v)) + \ln|\det \partial f / \partial v|$."""
+    none = f.init(np.random.default_rng(0))
+    target = FiniteTarget(target)
+
+    @np.errstate(all="ignore")
+    def log_density(v: Array) -> Array:
+        z, log_det = f.forward_and_log_det(none, v)
+        return target(z) + log_det
+
+    @np.errstate(all="ignore")
+    def gradient(v: Array) -> tuple[Array, Array]:
+        z, log_det, pullback = f.forward_with_pullback(none, v)
+        value, g = target.log_density_and_grad(z)
+        return value + log_det, pullback(g, np.ones_like(value))[1]
+
+    return Target(log_density, target.dim, gradient=gradient, names=target.names, name=target.name)
+
+
+def on_all_of_space(
+    log_density: Any, dim: int | None, gradient: Callable | str | None, transform: Any
+) -> Target:
+    """What the user hands in as a `Target` on R^d, from where `transform` goes to their scale."""
+    if transform is None:
+        return as_target(log_density, dim, gradient)
+    if not isinstance(transform, Bijection):
+        raise ValueError(
+            f"transform: expected a map such as Positive(2), got {describe(transform)}"
+        )
+    check_fixed(transform, "transform")
+    of_target = isinstance(log_density, Target)
+    target = as_target(log_density, dim if dim or of_target else transform.dim, gradient)
+    if transform.dim != target.dim:
+        raise ValueError(f"transform: expected dim {target.dim}, got {transform.dim}")
+    return pulled_back(target, transform)
+
+
+def as_target(log_density: Any, dim: int | None, gradient: Any) -> Target:
     """What the user hands in as a `Target`."""
     if isinstance(log_density, Target):
         if gradient is not None or dim not in (None, log_density.dim):
@@ -58,25 +105,14 @@ def as_target(log_density: Any, dim: int | None, gradient: Callable | str | None
     if gradient is None:
         return Target(log_density, dim, name="log_density")
 
-    foreign = ForeignArrays(log_density, gradient)
-    if isinstance(gradient, str):
-        return Target(foreign.value, dim, gradient=gradient, name="log_density")
-    return Target(foreign.value, dim, gradient=foreign.value_and_grad, name="log_density")
+    def value(z: Array) -> Array:  # a density may hand over arrays of JAX's or PyTorch's kind
+        return np.asarray(log_density(z), z.dtype)
 
+    def both(z: Array) -> tuple[Array, ...]:
+        return tuple(np.asarray(part, z.dtype) for part in gradient(z))
 
-@dataclass
-class ForeignArrays:
-    """A density and its gradient that hand over arrays of their own kind: JAX's, PyTorch's."""
-
-    log_density: Callable
-    gradient: Any
-
-    def value(self, z: Array) -> Array:
-        return np.asarray(self.log_density(z), z.dtype)
-
-    def value_and_grad(self, z: Array) -> tuple[Array, Array]:
-        value, g = self.gradient(z)
-        return np.asarray(value, z.dtype), np.asarray(g, z.dtype)
+    way = both if callable(gradient) else gradient
+    return Target(value, dim, gradient=way, name="log_density")
 
 
 def names_of(names: Sequence[str] | None, dim: int) -> list[str]:
@@ -87,11 +123,16 @@ def names_of(names: Sequence[str] | None, dim: int) -> list[str]:
     return names
 
 
-def starts_from(starts: int | Array, dim: int, rng: np.random.Generator) -> Array:
-    """The points where the search begins: the given ones, or draws of N(0, 2^2 I)."""
+def starts_from(
+    starts: int | Array, dim: int, rng: np.random.Generator, transform: Bijection | None
+) -> Array:
+    """The points of R^d where the search begins: the user's, or draws of N(0, 2^2 I)."""
     if not isinstance(starts, (int, np.integer)):
         starts = np.asarray(starts, dtype=float)
         check_points(starts, dim, "starts")
+        if transform is not None:
+            starts = transform.inverse(transform.init(rng), starts)
+            check_points(starts, dim, "starts on unconstrained coordinates")
         return starts
     return 2 * rng.standard_normal((check_dim(starts, "starts"), dim))
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from nflib_min._arrays import Array, untraced
 from nflib_min.bijections import Bijection
-from nflib_min.flow import Chain
 from nflib_min.posterior.given import FiniteTarget, in_chunks
 from nflib_min.targets import Target
 
@@ -251,24 +250,6 @@ def grows_and_stays(
 
     (A, B), needed = coefficients(H)
     return (A, B, coefficients(g + others_pull(z, H, s))[0][0]), needed
-
-
-def pulled_back(target: Target, necks: list[Uncentred]) -> Target:
-    r"""The density of v with z = f(v): $\ln \tilde p(f(v)) + \ln|\det \partial f / \partial v|$."""
-    none: list[dict] = [{} for _ in necks]
-    f = Chain([*necks])
-    target = FiniteTarget(target)
-
-    def log_density(v: Array) -> Array:
-        z, log_det = f.forward_and_log_det(none, v)
-        return target(z) + log_det
-
-    def gradient(v: Array) -> tuple[Array, Array]:
-        z, log_det, pullback = f.forward_with_pullback(none, v)
-        value, g = target.log_density_and_grad(z)
-        return value + log_det, pullback(g, np.ones_like(value))[1]
-
-    return Target(log_density, target.dim, gradient=gradient, name=target.name)
 
 
 def curvatures(target: Target, z: Array, sd: Array) -> tuple[Array, Array, Array]:

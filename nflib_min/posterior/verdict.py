@@ -3,15 +3,17 @@
 import numpy as np
 
 from nflib_min._arrays import Array
+from nflib_min.bijections import Bijection
+from nflib_min.constraints import unconstrained_names
 from nflib_min.posterior.check import Word, ask_chains
 from nflib_min.posterior.families import NECK_DRAWS, Fitter
 from nflib_min.posterior.given import FiniteTarget, in_chunks
 from nflib_min.posterior.necks import find_necks
-from nflib_min.posterior.result import CHAINS, Posterior, Stage, moments
+from nflib_min.posterior.result import CHAINS, GOOD, Posterior, Stage, moments, on_users_scale
 from nflib_min.posterior.start import LOG_2PI
 from nflib_min.weights import k_limit, pareto_k
 
-GOOD, USABLE, REFUSED = "good", "usable with importance weights", "do not trust"
+USABLE, REFUSED = "usable with importance weights", "do not trust"
 GOOD_K = 0.5  # k-hat below this: the weights have a finite variance
 IDLE = 0.99  # an effective share of draws at which the shape of the weights' tail is idle
 STEADY = 0.97  # and one at which weights are believed where chains do not mix
@@ -28,12 +30,21 @@ def verdict_of(
     names: list[str],
     rng: np.random.Generator,
     check: bool,
+    transform: Bijection | None,
 ) -> Posterior:
+    """The posterior of a fit. All that is reported is judged: with a transform, both scales."""
     if not fitter.stages:
         raise ValueError("log_density: no family could be fitted; " + "; ".join(fitter.reasons))
-    best = max(fitter.stages, key=lambda stage: stage.elbo)
+    best = fitter.best()
     z, log_p, log_q = fitter.draws(best.flow, best.params)
     smoothed = pareto_k(log_p - log_q)[1]
+    inner = names if transform is None else unconstrained_names(transform, names)
+
+    def reported(z: Array) -> Array:
+        if transform is None:
+            return z
+        return np.hstack([transform.forward(transform.init(rng), z), z])
+
     finite = FiniteTarget(fitter.target)
     missed = missed_mass(best, finite, gaussians, fitter.gaussian, (z, log_p, log_q), rng)
     against, notes = [], list(fitter.reasons)  # what nothing can repair, and what is worth saying
@@ -45,11 +56,11 @@ def verdict_of(
     hopeless = grows_without_end(finite, *fitter.gaussian, rng)
     if hopeless:
         against.append("the density does not fall off far out: it cannot be normalized")
-    by_weights, doubts = judged_by_weights(best, z, smoothed, names)
+    by_weights, doubts = judged_by_weights(best, reported(z), smoothed, [*names, *inner])
     word = None
     if check and not hopeless and not fitter.interrupted and not fitter.exact():
         try:
-            word = ask_chains(fitter.target, fitter.necks, z, smoothed, rng)
+            word = ask_chains(fitter.target, fitter.necks, z, smoothed, rng, reported)
         except KeyboardInterrupt:
             fitter.interrupted = True
         except ValueError as error:
@@ -67,10 +78,10 @@ def verdict_of(
             doubts += advice(fitter, z, smoothed, names, rng)
     if against:
         verdict = REFUSED
-    return Posterior(
+    q = Posterior(
         best.flow,
         best.params,
-        names,
+        inner,
         fitter.stages,
         z,
         log_p,
@@ -81,8 +92,9 @@ def verdict_of(
         against + doubts + notes,
         fitter.interrupted,
         None if word is None else word.chains,
-        [(names[neck.scale], [names[j] for j in neck.members]) for neck in fitter.necks],
+        [(inner[neck.scale], [inner[j] for j in neck.members]) for neck in fitter.necks],
     )
+    return q if transform is None else on_users_scale(q, transform, names)
 
 
 def judged_by_weights(

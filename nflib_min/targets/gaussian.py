@@ -8,8 +8,9 @@ from nflib_min.targets.target import Target, check_symmetric
 
 
 class Gaussian(Target):
-    r"""A normal density with full covariance: $\ln p = -\tfrac12 (z-\mu)^\top \Sigma^{-1} (z-\mu)
-    - \tfrac12 \ln\det 2\pi\Sigma$.
+    r"""A normal density with full covariance.
+
+    $\ln p = -\tfrac12 (z-\mu)^\top \Sigma^{-1} (z-\mu) - \tfrac12 \ln\det 2\pi\Sigma$.
 
     Parameters
     ----------

@@ -12,23 +12,48 @@ from nflib_min.targets.target import Target
 
 
 def w1(z1: Array) -> Array:
-    """w_1 = sin(2 pi z_1 / 4), Table 1."""
+    r"""The sine along which the ridges run: $w_1 = \sin(2 \pi z_1 / 4)$, shapes kept.
+
+    >>> w1(np.array([0.0, 1.0]))
+    array([0., 1.])
+
+    Source: Rezende & Mohamed (2015), table 1.
+    """
     return anp.sin(2 * anp.pi * z1 / 4)
 
 
 def w2(z1: Array) -> Array:
-    """w_2 = 3 exp(-1/2 [(z_1 - 1) / 0.6]^2), Table 1."""
+    r"""The bump that splits U_3: $w_2 = 3 e^{-\frac12 [(z_1 - 1) / 0.6]^2}$, shapes kept.
+
+    >>> float(w2(np.array(1.0)))
+    3.0
+
+    Source: Rezende & Mohamed (2015), table 1.
+    """
     return 3 * anp.exp(-0.5 * ((z1 - 1) / 0.6) ** 2)
 
 
 def w3(z1: Array) -> Array:
-    """w_3 = 3 sigmoid((z_1 - 1) / 0.3), Table 1."""
+    r"""The step that forks U_4: $w_3 = 3 \sigma((z_1 - 1) / 0.3)$, shapes kept.
+
+    >>> float(w3(np.array(1.0)))
+    1.5
+
+    Source: Rezende & Mohamed (2015), table 1.
+    """
     return 1.5 * (1 + anp.tanh((z1 - 1) / 0.6))  # sigmoid(x) = (1 + tanh(x/2)) / 2
 
 
 def U1(z: Array) -> Array:
-    r"""$U_1 = \tfrac12 \left(\frac{|z| - 2}{0.4}\right)^2
-    - \ln\left(e^{-\frac12 [(z_1 - 2)/0.6]^2} + e^{-\frac12 [(z_1 + 2)/0.6]^2}\right)$, (n,).
+    r"""A ring with two modes, an energy: (n, 2) -> (n,), in nats.
+
+    $U_1 = \tfrac12 \left(\frac{|z| - 2}{0.4}\right)^2 -
+    \ln\left(e^{-\frac12 [(z_1 - 2)/0.6]^2} + e^{-\frac12 [(z_1 + 2)/0.6]^2}\right)$
+
+    >>> U1(np.array([[2.0, 0.0], [0.0, 1.0]])).round(2) + 0.0
+    array([0.  , 7.99])
+
+    Source: Rezende & Mohamed (2015), table 1.
     """
     ring = 0.5 * ((anp.sqrt(anp.sum(z**2, axis=1)) - 2) / 0.4) ** 2
     return ring - anp.logaddexp(
@@ -37,13 +62,26 @@ def U1(z: Array) -> Array:
 
 
 def U2(z: Array) -> Array:
-    r"""$U_2 = \tfrac12 \left[\frac{z_2 - w_1(z_1)}{0.4}\right]^2$: (n, 2) -> (n,)."""
+    r"""A sine, an energy: $U_2 = \tfrac12 [(z_2 - w_1(z_1)) / 0.4]^2$, (n, 2) -> (n,), in nats.
+
+    >>> U2(np.array([[0.0, 1.0]]))
+    array([3.125])
+
+    Source: Rezende & Mohamed (2015), table 1.
+    """
     return 0.5 * ((z[:, 1] - w1(z[:, 0])) / 0.4) ** 2
 
 
 def U3(z: Array) -> Array:
-    r"""$U_3 = -\ln\left(e^{-\frac12 [(z_2 - w_1)/0.35]^2}
-    + e^{-\frac12 [(z_2 - w_1 + w_2)/0.35]^2}\right)$: (n, 2) -> (n,).
+    r"""A sine that splits and joins again, an energy: (n, 2) -> (n,), in nats.
+
+    $U_3 = -\ln\left(e^{-\frac12 [(z_2 - w_1)/0.35]^2} +
+    e^{-\frac12 [(z_2 - w_1 + w_2)/0.35]^2}\right)$
+
+    >>> U3(np.array([[0.0, 1.0]])).round(2)
+    array([4.08])
+
+    Source: Rezende & Mohamed (2015), table 1.
     """
     z1, z2 = z[:, 0], z[:, 1]
     return -anp.logaddexp(
@@ -52,8 +90,15 @@ def U3(z: Array) -> Array:
 
 
 def U4(z: Array) -> Array:
-    r"""$U_4 = -\ln\left(e^{-\frac12 [(z_2 - w_1)/0.4]^2}
-    + e^{-\frac12 [(z_2 - w_1 + w_3)/0.35]^2}\right)$: (n, 2) -> (n,).
+    r"""A sine that forks, an energy: (n, 2) -> (n,), in nats.
+
+    $U_4 = -\ln\left(e^{-\frac12 [(z_2 - w_1)/0.4]^2} +
+    e^{-\frac12 [(z_2 - w_1 + w_3)/0.35]^2}\right)$
+
+    >>> U4(np.array([[0.0, 1.0]])).round(2)
+    array([2.98])
+
+    Source: Rezende & Mohamed (2015), table 1.
     """
     z1, z2 = z[:, 0], z[:, 1]
     return -anp.logaddexp(
@@ -66,10 +111,15 @@ TAU = 0.5
 
 
 def wall(z: Array, tau: float = TAU) -> Array:
-    r"""$\frac{\max(|z_1| - 4, 0)^2}{2 \tau^2}$, what makes U2, U3 and U4 proper: (n, 2) -> (n,).
+    r"""What makes U2, U3 and U4 proper: $\max(|z_1| - 4, 0)^2 / 2 \tau^2$, (n, 2) -> (n,), in nats.
 
     For every z_1 the integral of $e^{-U}$ over z_2 is $c \sqrt{2\pi}$, with c = 0.40, 0.70, 0.75:
     without a wall Z is infinite. With it $Z = c \sqrt{2\pi}\, (8 + \tau \sqrt{2\pi})$ exactly.
+
+    >>> wall(np.array([[4.0, 0.0], [5.0, 0.0]]))
+    array([0., 2.])
+
+    Source: this project's, for table 1 of Rezende & Mohamed (2015), which plots a square.
     """
     return anp.maximum(anp.abs(z[:, 0]) - EDGE, 0) ** 2 / (2 * tau**2)
 

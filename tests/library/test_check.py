@@ -59,6 +59,13 @@ def test_the_chains_draws_are_handed_out_where_the_verdict_says_so():
     assert dict(q.to_inference_data().posterior.sizes) == {"chain": 128, "draw": 160}
 
 
+def test_weights_of_no_use_are_not_handed_out_where_the_chains_find_the_draws_good():
+    q = replace(quick(banana, 2), verdict=GOOD, k_hat=2.0)
+    np.testing.assert_array_equal(q.mean(), q.mean(weighted=False))
+    assert "plain:" in q.summary() and not np.array_equal(q.mean(), q.mean(weighted=True))
+    assert "weighted:" in replace(q, k_hat=0.3).summary()
+
+
 @pytest.mark.parametrize(
     "r_hat, plain, weighted, by_weights, ess, verdict",
     [

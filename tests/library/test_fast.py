@@ -25,8 +25,10 @@ from nflib_min.training import cosine_decay, fit
 from tests import ROOT
 from tests.library.laws import BIJECTIONS, arrays_of, cast, params_for, points
 
-MAPS = ("planar", "radial", "coupling", "continuous", "flow", "distributions")
+MAPS = ("bijections", "planar", "radial", "coupling", "continuous", "flow", "distributions")
 TEXTBOOK = [f"tests/library/test_{name}.py" for name in MAPS]
+# a formula is not compared with itself, and ODEs are slow to trace: test_continuous.py has them
+LEFT_OUT = "test_bijections and (pullback_is_autograds_of_the_formula or ODEFlow)"
 
 
 def spread(low, high, K, dtype=np.float64):
@@ -317,8 +319,13 @@ def test_without_the_kernels_every_map_is_right(tmp_path):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     shutil.rmtree(tmp_path / "nflib_min" / "fast")
+    laws = tmp_path / "tests" / "laws.py"  # tracing takes long: fewer examples of each law
+    source = laws.read_text(encoding="utf-8")
+    assert "max_examples=25" in source
+    laws.write_text(source.replace("max_examples=25", "max_examples=4"), encoding="utf-8")
+    pytest_quietly = [sys.executable, "-m", "pytest", "-q", "-W", "ignore"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", *TEXTBOOK],
+        [*pytest_quietly, "-k", f"not ({LEFT_OUT})", *TEXTBOOK],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,

@@ -32,8 +32,7 @@ def test_chains_keep_a_gaussian_that_they_start_from(seed):
     assert chains.draws.std(axis=0) == pytest.approx(target.sd, rel=0.05)
     got = np.corrcoef(chains.draws.T)
     assert got == pytest.approx(np.full((5, 5), 0.9) + 0.1 * np.eye(5), abs=0.02)
-    assert chains.r_hat.max() < 1.05 and chains.shift.max() < 0.35
-    assert np.abs(np.log(chains.stretch)).max() < 0.25
+    assert chains.r_hat.max() < 1.05
     assert 0.6 < chains.accepted < 0.97 and chains.gradients < 128 * 240 * 12
 
 
@@ -51,15 +50,13 @@ def test_chains_from_a_wrong_place_go_to_the_right_one():
     target = correlated()
     starts = target.sample(128, rng()) + 10 * target.sd
     chains = short_chains(target, starts, rng(1))
-    assert chains.shift.min() > 5  # what the starts were off by, in sd
     assert (np.abs(chains.draws.mean(axis=0) - target.mean) < 0.1 * target.sd).all()
 
 
 @pytest.mark.parametrize("factor", [0.3, 3.0])
-def test_starts_of_the_wrong_width_are_told_by_the_stretch(factor):
+def test_starts_of_the_wrong_width_are_left_behind(factor):
     target = Gaussian(np.zeros(3), np.eye(3))
     chains = short_chains(target, factor * rng().standard_normal((128, 3)), rng(1))
-    assert chains.stretch == pytest.approx(np.full(3, 1 / factor), rel=0.25)
     assert chains.draws.std(axis=0) == pytest.approx(np.ones(3), rel=0.1)
 
 
