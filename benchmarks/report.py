@@ -41,7 +41,7 @@ SHORT_ROWS = (
 
 
 def short_table(results: dict) -> tuple[list[str], list[list[str]]]:
-    """README's: one line a library, one column a computation, as multiples of ours."""
+    """At a glance: one line a library, one column a computation, as multiples of ours."""
     columns = [(head, results[name]) for head, name in SHORT if name in results]
     footprint, rows = results.get("footprint"), []
     for name in SHORT_ROWS:
@@ -102,8 +102,7 @@ def short_report(results: dict) -> str:
     return render(
         FOLDER / "SHORT.md.j2",
         alt=alt(results),
-        short=short_table(results),
-        conditions=conditions(results),
+        where=", ".join(sorted({record["machine"]["processor"] for record in results.values()})),
         scan=digits(share) if share < 1 else "",
         lost=sum(not verdict.reached for verdict in found),
         targets=len(found),
@@ -132,6 +131,7 @@ def full_report(results: dict) -> str:
         FOLDER / "REPORT.md.j2",
         conditions=conditions(results),
         versions=versions(results),
+        short=short_table(results),
         targets=[[v.text, v.found, "yes" if v.reached else "**no**"] for v in verdicts(results)],
         steps=steps,
         **{name: rows(results[name]) if name in results else None for name, rows in parts.items()},

@@ -187,10 +187,11 @@ def test_the_report_is_made_of_the_results(folder, capsys):
     assert report.main(folder, folder / "benchmarks" / "results") == 0
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "\nold\n" not in text
-    normflows = next(line for line in text.splitlines() if line.startswith("| normflows"))
-    assert re.findall(r"[\d.]+ ×", normflows) == ["20 ×", "20 ×"]
-    assert "**100 µs**" in text and "**1.00 s**" in text and driver.processor() in text
+    assert driver.processor() in text
     full = (folder / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    normflows = next(line for line in full.splitlines() if line.startswith("| normflows"))
+    assert re.findall(r"[\d.]+ ×", normflows) == ["20 ×", "20 ×"]
+    assert "**100 µs**" in full and "**1.00 s**" in full
     assert "0.0300 ± 0.0010" in full and "9.0 ×" in full
     for mode in ("light", "dark"):
         png = (folder / "benchmarks" / "results" / f"speed-{mode}.png").read_bytes()
@@ -216,7 +217,7 @@ def test_the_report_is_written_again_from_other_results(folder):
     record["contenders"]["normflows"]["cpu"] = [7e-3] * 3
     driver.write(record, path)
     report.main(folder, results)
-    assert "70 ×" in (folder / "README.md").read_text(encoding="utf-8")
+    assert "70 ×" in (folder / "benchmarks" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_readme_without_markers_is_refused(folder):
