@@ -8,7 +8,7 @@ import numpy as np
 from nflib_min._arrays import Array
 from nflib_min.flow import Chain
 from nflib_min.posterior.given import pulled_back
-from nflib_min.posterior.hmc import Chains, short_chains
+from nflib_min.posterior.hmc import Chains, short_chains, split_r_hat
 from nflib_min.posterior.necks import Uncentred
 from nflib_min.targets import Target
 
@@ -44,7 +44,8 @@ def ask_chains(
 ) -> Word:
     """Run the chains from draws z by their weights, in coordinates without necks where known.
 
-    reported : (n, d) -> (n, c), the quantities whose moments are compared.
+    reported : (n, d) -> (n, c), the quantities whose moments are compared; the last d are those of
+    which R-hat is taken.
     """
     w = np.exp(log_w)
     w = w / w.sum()
@@ -56,7 +57,8 @@ def ask_chains(
     centred = at - w @ at
     chains = short_chains(where, starts, rng, covariance=(centred * w[:, None]).T @ centred)
     chains = chains if f is None else chains.through(f)
-    r_hat, z, draws = chains.r_hat, reported(z), reported(chains.draws)
+    z, draws = reported(z), reported(chains.draws)
+    r_hat = split_r_hat(draws[:, -target.dim :].reshape(chains.z.shape))
     mean, sd = draws.mean(axis=0), draws.std(axis=0)
 
     def differences(weights: Array) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from nflib_min.posterior.given import FiniteTarget, pulled_back
 from nflib_min.posterior.necks import Uncentred, find_necks
 from nflib_min.posterior.result import Stage
 from nflib_min.posterior.start import newton
+from nflib_min.posterior.tails import HEAVY, StudentT, degrees_of_freedom
 from nflib_min.targets import Target
 from nflib_min.training import cosine_decay, fit
 from nflib_min.weights import effective_sample_size, pareto_k
@@ -101,7 +102,8 @@ class Fitter:
     def __post_init__(self) -> None:
         self.inner, self.necks = self.target, list[Uncentred]()
         self.gaussian = self.mean, self.L  # in the coordinates of the target
-        self.base, self.dim = StandardNormal(self.target.dim), self.target.dim
+        self.dim = self.target.dim
+        self.base: StandardNormal | StudentT = StandardNormal(self.dim)
         self.check_seed, seed = self.rng.integers(2**63, size=2)
         self.rng = np.random.default_rng(seed)
         self.stages: list[Stage] = []
@@ -115,6 +117,7 @@ class Fitter:
             "Laplace": lambda: self.affine("Laplace", 0),
             "mean-field": lambda: self.mean_field(gaussian_steps),
             "full rank": lambda: self.full_rank(gaussian_steps),
+            "Student": lambda: self.student(gaussian_steps),
             "uncentred": lambda: self.uncentred(gaussian_steps),
             "flow": lambda: self.with_flow(bijection, steps, rate),
         }
@@ -153,6 +156,26 @@ class Fitter:
         found = self.affine("full rank", 0 if self.exact() else steps)
         if self.best().name == "full rank":
             self.mean, self.L = self.gaussian = found
+
+    def student(self, steps: int) -> None:
+        """Where the target falls like a power, a full-rank Student t; the flow goes on from it."""
+        rng = np.random.default_rng([self.check_seed, 2])
+        along, together = degrees_of_freedom(FiniteTarget(self.target), *self.gaussian, rng)
+        dof = min(along.min(), together)
+        if not 0 < dof < HEAVY:
+            return
+        gaussian, best = self.base, self.best()
+        self.base = StudentT(self.dim, dof, joint=together <= along.min())
+        found = self.affine("Student", steps)
+        if self.best() is best:
+            self.base = gaussian
+        else:
+            self.mean, self.L = found
+            noisy = ", and the sd of draws is noisy: quantiles say more" if dof < 4 else ""
+            self.reasons.append(
+                f"heavy tail, of about {dof:.1f} degrees of freedom: a Student base covers it; "
+                f"moments and R-hat are judged on a logarithmic scale{noisy}"
+            )
 
     def uncentred(self, steps: int) -> None:
         """A full-rank Gaussian again where the necks are gone; the flow goes on from the better."""

@@ -49,9 +49,10 @@ def fit_posterior(
 
     Where the chains agree with the weighted draws alone it is "usable with importance weights";
     where with neither and R-hat is below 1.05, "use the chains' draws". Where R-hat is 1.1 or more
-    only weights that hardly vary are believed. Centred hierarchies, which curvatures show
-    (`find_necks`), are fitted as theta = mu + tau eta; the answer is in the coordinates that were
-    asked for.
+    only weights that hardly vary are believed. A tail that falls like a power is covered by a
+    Student base; where even an sd is infinite nothing is trusted. Centred hierarchies, which
+    curvatures show (`find_necks`), are fitted as theta = mu + tau eta; the answer is in the
+    coordinates that were asked for.
 
     Parameters
     ----------

@@ -20,7 +20,8 @@ CHAINS = "use the chains' draws"  # and where the sampler is right and the fit i
 class Stage:
     """One family that was fitted: its bound with a standard error, in nats, and its weights.
 
-    name : "Laplace", "mean-field", "full rank", "uncentred" (the same without necks) or "flow".
+    name : "Laplace", "mean-field", "full rank", "Student" (the same for a heavy tail), "uncentred"
+        (the same without necks) or "flow".
     flow, params : the fit itself.
     elbo, error : of `draws` draws. k_hat : of their weights. ess : effective share of draws.
     seconds : of training, wall clock.
