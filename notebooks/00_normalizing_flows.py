@@ -192,7 +192,9 @@ middle, far = det(np.zeros(2)), det(np.full(2, 9.0))
 print(f"areas grow {middle:.2f} times at the middle of A, {far:.2f} times far away")
 
 # %% [markdown]
-# **For a planar layer the determinant is one inner product, $O(D)$; the layer is invertible if $w^\top u > -1$,** because $w^\top z$ then moves along an increasing function, $a \mapsto a + w^\top u \tanh(a + b)$.
+# **For a planar layer the determinant is one inner product, $O(D)$; the layer is invertible if $w^\top u > -1$.**
+#
+# The reason: $w^\top z$ then moves along an increasing function, $a \mapsto a + w^\top u \tanh(a + b)$, which the last lines of the cell look at; and when $w^\top z$ is known, so is the push to take back.
 #
 # ## What do many layers make?
 #
@@ -240,7 +242,9 @@ print("the ELBO is less than 0.05 nats below ln Z, and the gap is the divergence
 figures.stages(flow, params, p)
 
 # %% [markdown]
-# **Sixteen planar layers come within 0.05 nats of a posterior on which the best independent Gaussian loses 0.90.** A thread of density is left between the crescents, and has to be: a smooth invertible map cannot tear its base apart. How to train, what can go wrong, and all four densities of the paper: [03](03_flow_composition.ipynb).
+# **Sixteen planar layers come within 0.05 nats of a posterior on which the best independent Gaussian loses 0.90.**
+#
+# A thread of density is left between the crescents, and has to be: a smooth invertible map cannot tear its base apart. How to train, what can go wrong, and all four densities of the paper: [03](03_flow_composition.ipynb).
 #
 # ## What if the flow gets infinitely long?
 #
