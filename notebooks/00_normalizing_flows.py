@@ -42,12 +42,12 @@ p = targets.table_1("U1")  # the first test density of the paper's table 1
 q_0 = StandardNormal(2)
 
 
-def gaussian(theta):
-    return targets.Gaussian(theta[:2], np.diag(np.exp(2 * theta[2:])))
+def gaussian(phi):
+    return targets.Gaussian(phi[:2], np.diag(np.exp(2 * phi[2:])))
 
 
-def loss_of(theta):
-    return checks.kl_by_quadrature(gaussian(theta).log_prob, p.log_prob)
+def loss_of(phi):
+    return checks.kl_by_quadrature(gaussian(phi).log_prob, p.log_prob)
 
 
 best = gaussian(minimize(loss_of, [1.5, 0.0, -1.0, 0.0], tol=1e-3).x)
@@ -84,7 +84,7 @@ figures.three_beliefs(p, log_q, lost)
 #
 # - $p_\theta(x, z) = p_\theta(x \mid z)\, p(z)$: the model, likelihood times prior, with parameters $\theta$;
 # - $q_\phi(z \mid x)$: the approximate posterior, with parameters $\phi$;
-# - $D_{\mathrm{KL}}[q \Vert p] = \mathbb{E}_q[\ln q - \ln p] \ge 0$: the Kullback-Leibler divergence, measured in nats, and 0 only if the two are equal;
+# - $D_{\mathrm{KL}}[q \Vert p] = \mathbb{E}_q[\ln q - \ln p] \ge 0$: the Kullback-Leibler divergence, measured in nats, the unit of a natural logarithm, and 0 only if the two are equal;
 # - $-F(x)$: the evidence lower bound (ELBO). Training raises it, in $\phi$ and in $\theta$.
 #
 # How far below $\ln p(x)$ is it? Put $p(x, z) = p(z \mid x)\, p(x)$ into the first line:
@@ -103,7 +103,7 @@ figures.three_beliefs(p, log_q, lost)
 #
 # > **Predict.** The boat is in one of two equal crescents. Will the best independent Gaussian cover both or one, and how many nats does it lose?
 #
-# No optimizer is needed to find out. If $q(z) = q_a(z_{\text{east}})\, q_b(z_{\text{north}})$, then $\mathbb{E}_q[U]$ on a grid is $q_a^\top U q_b$, so one product of matrices tries them all. The joint density is $p(x, z) = e^{-U(z)}$, up to a constant that does not depend on $z$; what takes the place of $p(x)$ is then its integral $Z$, here with $\ln Z = 1.8775$.
+# No optimizer is needed to find out. If $q(z) = q_a(z_{\text{east}})\, q_b(z_{\text{north}})$, then $\mathbb{E}_q[U]$ on a grid is $q_a^\top U q_b$, so one product of matrices tries every pair of a long list. The joint density is $p(x, z) = e^{-U(z)}$, up to a constant that does not depend on $z$; what takes the place of $p(x)$ is then its integral $Z$, here with $\ln Z = 1.8775$.
 
 # %%
 axis = np.linspace(-8, 8, 321)  # 0.05 km apart, to the east and to the north
@@ -114,18 +114,18 @@ mean, sd = mean.reshape(-1, 1), sd.reshape(-1, 1)
 q, entropy = 0.05 * norm.pdf(axis, mean, sd), norm.entropy(mean, sd)
 KL = q @ U @ q.T + ln_Z - entropy - entropy.T  # every q_a with every q_b
 a, b = np.unravel_index(KL.argmin(), KL.shape)
-assert 0 < KL.min() - lost["independent Gaussian"] < 0.01 and KL.min() > 0.90
+assert 0.90 < lost["independent Gaussian"] < KL.min() < 0.91
 assert abs(mean[a]) > 1.8 and abs(mean[a]) > 5 * sd[a]  # in one channel only
 print(f"{KL.size:,} Gaussians, and none loses less than {KL.min():.3f} nats")
 
 # %% [markdown]
-# One. The best of all lies between the points of this lattice, in Figure 1. Of its 0.90 nats, $\ln 2 = 0.69$ are the price of the other crescent: on its own side the posterior is half a density, and $\mathbb{E}_q[\ln q - \ln \tfrac12 p_1] = \ln 2 + D_{\mathrm{KL}}[q \Vert p_1]$, where $p_1$ is one crescent alone. The rest is that the crescent is not a straight blob. More training does not get it back, nor do more draws: the loss belongs to the family.
+# One. The best of all lies between the points of this list, and is the one in Figure 1. Of its 0.90 nats, $\ln 2 = 0.69$ are the price of the other crescent: on its own side the posterior is half a density, and $\mathbb{E}_q[\ln q - \ln \tfrac12 p_1] = \ln 2 + D_{\mathrm{KL}}[q \Vert p_1]$, where $p_1$ is one crescent alone. The rest is that the crescent is not a straight blob. More training does not get it back, nor do more draws: the loss belongs to the family.
 #
 # **An independent Gaussian loses at least 0.90 nats on this posterior, however it is trained.**
 #
 # ## What does a map do to a density?
 #
-# Draw $z$ from a density $q$ and move it by a smooth invertible map $f$. Mass is moved, never made: what was in a small square around $z$ is afterwards in the image of the square. If the map makes areas three times as large there, the density is a third.
+# Draw $z_0$ from a density $q_0$ and move it by a smooth invertible map $f$. Mass is moved, never made: what was in a small square around $z_0$ is afterwards in the image of the square. If the map makes areas three times as large there, the density is a third.
 
 # %% tags=["hide-input"] alt="Left, a square grid with two marked squares, A and B, of area 0.64. Right, the grid after a map that pushes it apart in the middle: A is now almost twice as large, B hardly larger." caption="A map and two squares with their areas. Where it pushes space apart, at A, the area nearly doubles, and the density there falls to about half. At B the area grows little: the square is mostly carried along."
 u, w, b = np.array([0.8, 0.4]), np.array([1.0, 0.5]), 0.0
@@ -139,16 +139,16 @@ figures.areas(f)
 
 
 # %% [markdown]
-# Seen from very near, $f$ is the linear map $\partial f / \partial z$, which takes a small square of side $\epsilon$ to a parallelogram of area $\epsilon^2 \lvert \det \partial f / \partial z \rvert$. Equal mass before and after, in any dimension:
+# Seen from very near, $f$ is the linear map $\partial f / \partial z_0$, which takes a small square of side $\epsilon$ to a parallelogram of area $\epsilon^2 \lvert \det \partial f / \partial z_0 \rvert$. Equal mass before and after, in any dimension:
 #
 # <a id="eq-5"></a>
 #
 # $$
-# q'(z') = q(z) \left\lvert \det \frac{\partial f^{-1}}{\partial z'} \right\rvert = q(z) \left\lvert \det \frac{\partial f}{\partial z} \right\rvert^{-1} \tag{5}
+# q_1(z_1) = q_0(z_0) \left\lvert \det \frac{\partial f^{-1}}{\partial z_1} \right\rvert = q_0(z_0) \left\lvert \det \frac{\partial f}{\partial z_0} \right\rvert^{-1} \tag{5}
 # $$
 #
-# - $z' = f(z)$, and $q'$ is its density;
-# - the factor $q(z)$ is in both forms; the two determinants are each other's inverse, and each is taken at its own end of the map.
+# - $z_1 = f(z_0)$, and $q_1$ is its density (the paper writes $z'$ and $q'$);
+# - the factor $q_0(z_0)$ is in both forms; the two determinants are each other's inverse, and each is taken at its own end of the map.
 #
 # Where the determinant comes from, step by step: [02](02_change_of_variables.ipynb).
 #
@@ -185,11 +185,16 @@ for z in rng.standard_normal((20, 2)):
     assert np.isclose(det(z), np.linalg.det(jacobian(f)(z)), rtol=0, atol=1e-12)
     square = z + side * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
     assert np.isclose(det(z), figures.shoelace(f(square)) / side**2, rtol=0, atol=1e-5)
+a = np.linspace(-9, 9, 1001)
+for wu, one_to_one in [(1.0, True), (-0.9, True), (-1.1, False)]:
+    assert (np.diff(a + wu * np.tanh(a + b)) > 0).all() == one_to_one
 middle, far = det(np.zeros(2)), det(np.full(2, 9.0))
 print(f"areas grow {middle:.2f} times at the middle of A, {far:.2f} times far away")
 
 # %% [markdown]
-# **For a planar layer the determinant is one inner product, $O(D)$; the layer is invertible if $w^\top u > -1$,** because $w^\top z$ then moves along an increasing function, $a \mapsto a + w^\top u \tanh(a + b)$.
+# **For a planar layer the determinant is one inner product, $O(D)$; the layer is invertible if $w^\top u > -1$.**
+#
+# The reason: $w^\top z$ then moves along an increasing function, $a \mapsto a + w^\top u \tanh(a + b)$, which the last lines of the cell look at; and when $w^\top z$ is known, so is the push to take back.
 #
 # ## What do many layers make?
 #
@@ -237,7 +242,9 @@ print("the ELBO is less than 0.05 nats below ln Z, and the gap is the divergence
 figures.stages(flow, params, p)
 
 # %% [markdown]
-# **Sixteen planar layers come within 0.05 nats of a posterior on which the best independent Gaussian loses 0.90.** A thread of density is left between the crescents, and has to be: a smooth invertible map cannot tear its base apart. How to train, what can go wrong, and all four densities of the paper: [03](03_flow_composition.ipynb).
+# **Sixteen planar layers come within 0.05 nats of a posterior on which the best independent Gaussian loses 0.90.**
+#
+# A thread of density is left between the crescents, and has to be: a smooth invertible map cannot tear its base apart. How to train, what can go wrong, and all four densities of the paper: [03](03_flow_composition.ipynb).
 #
 # ## What if the flow gets infinitely long?
 #

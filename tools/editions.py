@@ -27,8 +27,8 @@ def digest(notebook) -> str:
 
 
 def is_stale(english, translated) -> bool:
-    """Has the English text changed since it was translated?"""
-    return translated.metadata.get("translation", {}).get("of") != digest(english)
+    """Has the English text changed since it was translated? (YAML reads digits as a number.)"""
+    return str(translated.metadata.get("translation", {}).get("of")) != digest(english)
 
 
 WORDS = re.compile(r"\\(text|mathrm|textrm)\{[^{}]*\}")

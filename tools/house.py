@@ -57,9 +57,10 @@ def violations(notebook, name: str, order: list[str]) -> list[str]:
     """What is wrong with one executed notebook; `order` names all notebooks in reading order."""
     written = nbformat.from_dict(notebook)  # without what opens it elsewhere, which nobody wrote
     written.cells = [cell for cell in notebook.cells if "address" not in tags(cell)]
+    laws = first_screen, neighbours, cells, text, equations, sections, guarded, outputs, exercises
     return [
         violation
-        for law in (first_screen, neighbours, cells, text, equations, sections, outputs, exercises)
+        for law in laws
         for violation in law(notebook if law is outputs else written, name, order)
     ]
 
@@ -145,28 +146,24 @@ def equations(notebook, *_) -> Iterator[str]:
 
 
 def sections(notebook, name, _) -> Iterator[str]:
-    """The closing sections are there, and a section with a takeaway asserts what it says."""
-    found = {"the opening": {"takeaway": False, "asserts": 0}}
-    heading = "the opening"
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            found[heading]["asserts"] += asserts(cell.source)
-            continue
-        for paragraph in re.split(r"\n\s*\n", cell.source):
-            if title := re.match(r"## (.+)", paragraph):
-                heading = title[1]
-                found[heading] = {"takeaway": False, "asserts": 0}
-            elif re.fullmatch(r"\*\*.+\*\*", paragraph.strip(), re.S):
-                found[heading]["takeaway"] = True
-    for heading, has in found.items():
-        if has["takeaway"] and not has["asserts"] and not heading.startswith(LONG.sections):
-            yield f"section {heading!r}: has a takeaway, but no cell asserts it"
-    if (total := sum(has["asserts"] for has in found.values())) < ASSERTS:
-        yield f"{total} asserts; at least {ASSERTS}"
+    """The closing sections are there, and assertions enough."""
+    body = "\n\n".join(source for _, source in prose(notebook.cells))
     for wanted in shape(name).sections:
-        if not any(heading.startswith(wanted) for heading in found):
+        if not re.search(rf"^## {wanted}", body, re.M):
             yield f"no section '## {wanted}'"
+    if (total := sum(asserts(cell.source) for _, cell in code(notebook.cells))) < ASSERTS:
+        yield f"{total} asserts; at least {ASSERTS}"
     yield from references(notebook)
+
+
+def guarded(notebook, *_) -> Iterator[str]:
+    """A takeaway, a paragraph in bold, stands alone, and what it says is asserted above it."""
+    for i, source in prose(notebook.cells):
+        for bold in re.findall(r"^\*\*((?:(?!\*\*).){60,})\*\* *\S", source, re.M | re.S):
+            yield f"cell {i}: a takeaway and more in one paragraph: {bold[:50]!r}"
+    for i, takeaway, guards in takeaways(notebook):
+        if not guards:
+            yield f"cell {i}: no cell above it asserts the takeaway {takeaway[:50]!r}"
 
 
 def references(notebook) -> Iterator[str]:
@@ -243,6 +240,27 @@ def code(cells) -> Iterator[tuple]:
 
 def prose(cells) -> Iterator[tuple]:
     return ((i, cell.source) for i, cell in enumerate(cells) if cell.cell_type == "markdown")
+
+
+def takeaways(notebook) -> Iterator[tuple[int, str, list[int]]]:
+    """(cell number, text, the cells that guard it) for each takeaway, a paragraph in bold.
+
+    It is guarded by the cells with an assertion between it and the takeaway before it, or the
+    heading of its section; takeaways in one text cell share theirs.
+    """
+    guards: list[int] = []
+    for i, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            guards += [i] if asserts(cell.source) else []
+            continue
+        found = False
+        for paragraph in re.split(r"\n\s*\n", cell.source):
+            if paragraph.startswith("## "):
+                guards = []
+            elif bold := re.fullmatch(r"\*\*((?:(?!\*\*).)+)\*\*", paragraph.strip(), re.S):
+                found = True
+                yield i, bold[1], guards
+        guards = [] if found else guards
 
 
 def figures(cells) -> Iterator[tuple]:

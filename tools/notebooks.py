@@ -1,16 +1,18 @@
-"""Pair, run and check the notebooks: python -m tools.notebooks {sync,run,check}
+"""Pair, run and check the notebooks: python -m tools.notebooks {sync,run,check,takeaways}
 
 notebooks/NN_topic.md is the source. Its two companions are generated from it and never edited:
 NN_topic.py (the same cells as a script) and NN_topic.ipynb (the same cells, executed).
 """
 
 import argparse
+import ast
 import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import fill
 from threading import Event
 
 import nbformat
@@ -230,6 +232,22 @@ def check(folder: Path = FOLDER) -> int:
     return 1 if found else 0
 
 
+def takeaways(folder: Path = FOLDER, names: list[str] | None = None) -> int:
+    """Print each takeaway and the assertions that guard it, cell by cell."""
+    for source in select(folder, names):
+        notebook = pairs.read(source)
+        print(f"\n# {source.stem}")
+        for _, takeaway, guards in house.takeaways(notebook):
+            print("\n" + fill(" ".join(takeaway.split()), 100))
+            for i in guards:
+                print(f"  cell {i}")
+                nodes = ast.walk(ast.parse(notebook.cells[i].source))
+                tests = [node for node in nodes if isinstance(node, ast.Assert)]
+                for node in sorted(tests, key=lambda node: node.lineno):
+                    print(f"    assert {ast.unparse(node.test)}")
+    return 0
+
+
 def select(folder: Path, names: list[str] | None) -> list[Path]:
     chosen = {source.stem: source for source in pairs.sources(folder)}
     unknown = sorted(set(names or []) - set(chosen))
@@ -254,10 +272,14 @@ def main() -> int:
             help="limit of a cell (%(default)s)",
         )
     verbs.add_parser("check", help="list what is wrong with the committed notebooks")
+    listing = verbs.add_parser("takeaways", help="list each takeaway and what asserts it")
+    listing.add_argument("names", nargs="*", help="such as 01_elbo; none means every notebook")
     given = parser.parse_args()
     try:
         if given.verb == "sync":
             return sync(FOLDER, given.names, given.all, given.seconds)
+        if given.verb == "takeaways":
+            return takeaways(FOLDER, given.names)
         return run(cell_seconds=given.seconds) if given.verb == "run" else check()
     except KeyboardInterrupt:
         print("\nInterrupted: what was finished is kept, the rest is as it was.", file=sys.stderr)

@@ -164,5 +164,5 @@ def stale(folder: Path = FOLDER) -> list[str]:
         if (original := folder / source.name).exists():
             english = read(original)
             if editions.is_stale(english, read(source)):
-                found.append(f"{source.parent.name}/{source.name} of {editions.digest(english)}")
+                found.append(f'{source.parent.name}/{source.name} of "{editions.digest(english)}"')
     return found

@@ -45,8 +45,8 @@ def areas(f):
             area, middle = shoelace(outline), outline.mean(axis=0)
             ax.text(*middle, f"{name}\n{area:.2f}", ha="center", va="center", weight="bold")
             thinner.append(f"{name} \u00d7 {SIDE**2 / area:.2f}")
-    left.set(title="$z$", xlabel="two equal areas", ylabel="")
-    right.set(title="$z' = f(z)$", xlabel="density: " + ",  ".join(thinner[2:]), ylabel="")
+    left.set(title="$z_0$", xlabel="two equal areas", ylabel="")
+    right.set(title="$z_1 = f(z_0)$", xlabel="density: " + ",  ".join(thinner[2:]), ylabel="")
     live.show("planar", fig, beside=True)
 
 

@@ -56,6 +56,13 @@ def test_the_readme_names_each_notebook_with_its_question_and_its_minutes(readme
         assert re.search(rf"\b{minutes} ?(minutes|분)", text), name
 
 
+def test_each_takeaway_is_listed_with_the_cells_that_assert_it(paired, capsys):
+    assert notebooks.takeaways(paired, ["01_one"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("\n# 01_one\n\nOne and one is two.\n  cell 6\n    assert s + 0 == 2\n")
+    assert shown.endswith("    assert s + 7 == 9\n") and shown.count("  cell ") == 8
+
+
 # -- exercises -----------------------------------------------------------------------------------
 
 

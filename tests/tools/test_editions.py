@@ -1,5 +1,7 @@
 """Translated notebooks: same code, formulas and links, English outputs; departures are caught."""
 
+import re
+
 import pytest
 
 from tests.conftest import source
@@ -81,6 +83,18 @@ def test_a_change_of_the_english_text_makes_the_translation_stale_but_not_wrong(
     assert notebooks.sync(korean) == 0
     assert notebooks.check(korean) == 0
     assert "to be read again: ko/01_one.md" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("written", ["623622616891", '"623622616891"', '"000000616891"'])
+def test_a_digest_of_digits_alone_is_a_name_too(korean, monkeypatch, written):
+    monkeypatch.setattr(editions, "digest", lambda notebook: written.strip('"'))
+    edition = korean / "ko" / "01_one.md"
+    edition.write_text(
+        re.sub(r"of: .*", f"of: {written}", edition.read_text(encoding="utf-8")), encoding="utf-8"
+    )
+    assert pairs.stale(korean) == []
+    monkeypatch.setattr(editions, "digest", lambda notebook: "623622616892")
+    assert pairs.stale(korean) == ['ko/01_one.md of "623622616892"']
 
 
 def test_sync_refuses_a_translation_whose_code_is_another(korean, capsys):

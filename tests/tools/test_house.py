@@ -105,7 +105,15 @@ MUTATIONS = {
     "an anchor twice": (repeat("The sum is", 1), "eq-1 is there twice"),
     "a takeaway nobody asserts": (
         swap("### Exercise 1", "## New\n\n**So it is.**\n\n### Exercise 1"),
-        "section 'New': has",
+        "no cell above it asserts the takeaway 'So it is.'",
+    ),
+    "a second takeaway nobody asserts": (
+        swap("### Exercise 2: ", "**So it is.**\n\n### Exercise 2: "),
+        "no cell above it asserts the takeaway 'So it is.'",
+    ),
+    "a takeaway with more in its paragraph": (
+        swap("**One and one is two.**", f"**One and {'one and ' * 9}one is eleven.** So."),
+        "a takeaway and more in one paragraph: 'One and one",
     ),
     "too few asserts": (swap("assert s + 0 == 2", "s"), "7 asserts; at least 8"),
     "no break it": (swap("## Break it", "## Mend it"), "no section '## Break it'"),
