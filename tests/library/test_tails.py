@@ -13,7 +13,7 @@ from nflib_min.posterior.given import FiniteTarget
 from nflib_min.posterior.tails import StudentT, degrees_of_freedom
 from nflib_min.posterior.verdict import GOOD, REFUSED, USABLE
 from nflib_min.targets import Gaussian, Target
-from tests.test_posterior import quick, rng
+from tests.library.test_posterior import quick, rng
 
 
 def student(dim, dof, correlation=0.5):
