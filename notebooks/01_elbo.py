@@ -495,7 +495,7 @@ for k in (1, 5, 50):
 # %% [markdown]
 # At the start (N4) needs one draw where (N3) needs 80, and a baseline still leaves a factor of 24. At the end the baseline wins: $\ln w$ is the constant $\ln p(x)$, a baseline removes all of it, while (N4) keeps the noise of the score, with variance $\Lambda_{11} = 5$. The path term alone is quiet at both ends.
 #
-# Nor is a slope always good news. In the last cell $h$ ripples: $h(z) = \sin(kz)$ under $q = N(0, 1)$, and the two estimators of $\nabla_m \mathbb{E}_q[h]$ are $h(z)\, z$ and $h'(z) = k \cos(kz)$. The score function does not care how fast $h$ ripples; the slope does, its variance is $k^2/2$. Flows are built for [(N4)](#eq-N4): a $z_K$ that is a differentiable function of $z_0$ is what a flow is.
+# Nor is a slope always good news. In the last cell $h$ ripples: $h(z) = \sin(kz)$ under $q = N(0, 1)$, and the two estimators of $\nabla_m \mathbb{E}_q[h]$ are $h(z)\, z$ and $h'(z) = k \cos(kz)$. The score function does not care how fast $h$ ripples; the slope does: its variance is close to $k^2/2$ when $k$ is large. Flows are built for [(N4)](#eq-N4): a $z_K$ that is a differentiable function of $z_0$ is what a flow is.
 #
 # **Score-function and reparameterized gradients have the same mean. The second is usually far less noisy if $\ln p(x, z)$ is smooth on the scale of $q$; where it ripples faster, it is noisier. Near $q = p$ a variance of zero needs a baseline, or the path term alone.**
 #
