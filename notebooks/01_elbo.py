@@ -86,7 +86,7 @@ figures.bounds(model, covariances)
 # - $p(z)$: the prior, $N(0, I)$;
 # - $\int \cdot\, dz$: over all of $\mathbb{R}^d$, and there is the difficulty: a grid with 100 points an axis has $100^d$ points.
 #
-# The clock is `LinearGaussian` in [gaussian.py](../nflib_min/targets/gaussian.py) with $W = (1, 1)$. Everything in it is Gaussian, so the integral has a closed form, $p(x) = N(x;\, 0,\, W W^\top + s^2)$. With $d = 2$ a grid will do too, and so will the average of the likelihood over draws from the prior, which is [(1)](#eq-1) in words.
+# The clock is `LinearGaussian` in [gaussian.py](../nflib_min/targets/gaussian.py) with $W = (1, 1)$. Everything in it is Gaussian, so the integral has a closed form, $p(x) = N(x;\, 0,\, W W^\top + s^2)$. With $d = 2$ a grid will do too (`grid` returns its points and the area of one cell), and so will the average of the likelihood over draws from the prior, which is [(1)](#eq-1) in words.
 
 # %%
 z, cell = checks.grid((-8.0, 8.0), 400)
