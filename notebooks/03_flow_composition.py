@@ -270,7 +270,7 @@ assert np.abs(shifted - 1).max() < 0.03
 # m(a) = -1 + \ln\left(1 + e^{\,a + \ln(e - 1)}\right), \qquad m(0) = 0 \tag{N2}
 # $$
 #
-# It is above $-1$ everywhere, too. Nor is it the identity: its slope at 0 is $1 - 1/e = 0.63$, so it still moves every $u$ that is not orthogonal to $w$. What matters is that $u = 0$, the layer that does nothing, stays $u = 0$. This is [`planar.m`](../nflib_min/planar.py), written there in a form that loses no digits; `Planar(..., gain=1.0)` keeps the paper's.
+# It is above $-1$ everywhere, too. Nor is it the identity: its slope at 0 is $1 - 1/e = 0.63$, so it still moves every $u$ that is not orthogonal to $w$. What matters is that $u = 0$, the layer that does nothing, stays $u = 0$. This is [`planar.m`](../nflib_min/planar.py), written there in a form that loses no digits, with `GAIN`, the number $e - 1$, before $e^a$; `Planar(..., gain=1.0)` keeps the paper's.
 
 # %% alt="Arrows in the plane of u lead from each u along w to its corrected value, out of the half-plane of folding layers, and m against a passes through 0 only if shifted. The widths of 32 layers fall to a needle for the printed one." caption="What the constraint moves. Left: from each dot $u$ to its $\\hat u$, printed (pink) and shifted (green), always along $w$; the dot in the middle is $u = 0$, which the shifted one leaves alone. Middle: the same as a number. Right: the missing 0.307, layer after layer, before any training."
 from reproduce import results
