@@ -137,7 +137,7 @@ print(f"ln|det| by a {M} x {M} and by a {D} x {D} matrix: equal")
 # z_i = \mu_i(z_{<i}) + \sigma_i(z_{<i})\, \epsilon_i, \qquad \ln\lvert\det J\rvert = \sum_i \ln \sigma_i \tag{N2}
 # $$
 #
-# - $z_{<i}$: the coordinates before $i$; a network with masked weights returns all $\mu_i$ and $\ln\sigma_i$ in one call;
+# - $z_{<i}$: the coordinates before $i$; a network with masked weights, 0 for what an output must not see, returns all $\mu_i$ and $\ln\sigma_i$ in one call;
 # - $J = \partial z / \partial \epsilon$ is triangular, so its determinant is the product of its diagonal;
 # - given $z$, all $\epsilon_i = (z_i - \mu_i)/\sigma_i$ come from *one* call. Given $\epsilon$, the $z_i$ come one after another.
 #
@@ -255,7 +255,7 @@ print("q_a is off by less than 0.2 nats below, by more than 1.5 above")
 # - if $q = p$ every proposal is accepted; where $\omega$ is very large the chain gets stuck;
 # - Metropolis needs no $Z$, and no gradient.
 #
-# The rival is a random walk, $z' = z + 1.5\,\xi$ with $\xi \sim N(0, I)$, the same rule with $\omega = \tilde p$. An *effective draw* is $n/\mathrm{ESS}$ steps long; ESS is read off the autocorrelation of $z_1$.
+# The rival is a random walk, $z' = z + 1.5\,\xi$ with $\xi \sim N(0, I)$, the same rule with $\omega = \tilde p$. An *effective draw* is $n/\mathrm{ESS}$ steps long; ESS, here that of a chain and not of weights, is read off the autocorrelation of $z_1$.
 #
 # > **Predict.** The walk accepts about a quarter of its proposals, which is what the textbooks advise. How many evaluations of $\tilde p$ does it need for an effective draw along the wave?
 
