@@ -86,7 +86,7 @@ figures.bounds(model, covariances)
 # - $p(z)$: the prior, $N(0, I)$;
 # - $\int \cdot\, dz$: over all of $\mathbb{R}^d$, and there is the difficulty: a grid with 100 points an axis has $100^d$ points.
 #
-# The clock is `LinearGaussian` in [gaussian.py](../nflib_min/targets/gaussian.py) with $W = (1, 1)$. Everything in it is Gaussian, so the integral has a closed form, $p(x) = N(x;\, 0,\, W W^\top + s^2)$. With $d = 2$ a grid will do too, and so will the average of the likelihood over draws from the prior, which is [(1)](#eq-1) in words.
+# The clock is `LinearGaussian` in [gaussian.py](../nflib_min/targets/gaussian.py) with $W = (1, 1)$. Everything in it is Gaussian, so the integral has a closed form, $p(x) = N(x;\, 0,\, W W^\top + s^2)$. With $d = 2$ a grid will do too (`grid` returns its points and the area of one cell), and so will the average of the likelihood over draws from the prior, which is [(1)](#eq-1) in words.
 
 # %%
 z, cell = checks.grid((-8.0, 8.0), 400)
@@ -495,7 +495,7 @@ for k in (1, 5, 50):
 # %% [markdown]
 # At the start (N4) needs one draw where (N3) needs 80, and a baseline still leaves a factor of 24. At the end the baseline wins: $\ln w$ is the constant $\ln p(x)$, a baseline removes all of it, while (N4) keeps the noise of the score, with variance $\Lambda_{11} = 5$. The path term alone is quiet at both ends.
 #
-# Nor is a slope always good news. In the last cell $h$ ripples: $h(z) = \sin(kz)$ under $q = N(0, 1)$, and the two estimators of $\nabla_m \mathbb{E}_q[h]$ are $h(z)\, z$ and $h'(z) = k \cos(kz)$. The score function does not care how fast $h$ ripples; the slope does, its variance is $k^2/2$. Flows are built for [(N4)](#eq-N4): a $z_K$ that is a differentiable function of $z_0$ is what a flow is.
+# Nor is a slope always good news. In the last cell $h$ ripples: $h(z) = \sin(kz)$ under $q = N(0, 1)$, and the two estimators of $\nabla_m \mathbb{E}_q[h]$ are $h(z)\, z$ and $h'(z) = k \cos(kz)$. The score function does not care how fast $h$ ripples; the slope does: its variance is close to $k^2/2$ when $k$ is large. Flows are built for [(N4)](#eq-N4): a $z_K$ that is a differentiable function of $z_0$ is what a flow is.
 #
 # **Score-function and reparameterized gradients have the same mean. The second is usually far less noisy if $\ln p(x, z)$ is smooth on the scale of $q$; where it ripples faster, it is noisier. Near $q = p$ a variance of zero needs a baseline, or the path term alone.**
 #

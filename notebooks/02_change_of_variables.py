@@ -378,7 +378,7 @@ for edge in (8.0, 16.0):
 # %% [markdown]
 # The mass is 1. With the wrong sign it is $\mathbb{E}_{q_0}[\lvert\det J\rvert^2]$, here 5.5. And without $q_0$ the integral is $\int \lvert\det \partial g/\partial z_K\rvert\, dz_K$, the area of rubber that has landed in the square: 197 in the small one, 904 in the large one. It knows nothing of sand. And a mass of 1 is what *every* density has, the wrong ones included.
 #
-# **For a one-to-one $f$ both forms of (5) give the density, and its mass is 1; a lost factor or a wrong sign changes the mass. The converse does not hold: a mass of 1 does not prove a determinant (exercise 3).**
+# **For a one-to-one $f$ both forms of (5) give the density, and its mass is 1; a lost factor changes the mass, and so does a wrong sign unless $\mathbb{E}_{q_0}[\lvert\det J\rvert^2]$ happens to be 1. The converse does not hold: a mass of 1 does not prove a determinant (exercise 3).**
 #
 # ## Does the same hold in $D$ dimensions?
 #

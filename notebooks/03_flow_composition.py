@@ -270,7 +270,7 @@ assert np.abs(shifted - 1).max() < 0.03
 # m(a) = -1 + \ln\left(1 + e^{\,a + \ln(e - 1)}\right), \qquad m(0) = 0 \tag{N2}
 # $$
 #
-# It is above $-1$ everywhere, too. Nor is it the identity: its slope at 0 is $1 - 1/e = 0.63$, so it still moves every $u$ that is not orthogonal to $w$. What matters is that $u = 0$, the layer that does nothing, stays $u = 0$. This is [`planar.m`](../nflib_min/planar.py), written there in a form that loses no digits; `Planar(..., gain=1.0)` keeps the paper's.
+# It is above $-1$ everywhere, too. Nor is it the identity: its slope at 0 is $1 - 1/e = 0.63$, so it still moves every $u$ that is not orthogonal to $w$. What matters is that $u = 0$, the layer that does nothing, stays $u = 0$. This is [`planar.m`](../nflib_min/planar.py), written there in a form that loses no digits, with `GAIN`, the number $e - 1$, before $e^a$; `Planar(..., gain=1.0)` keeps the paper's.
 
 # %% alt="Arrows in the plane of u lead from each u along w to its corrected value, out of the half-plane of folding layers, and m against a passes through 0 only if shifted. The widths of 32 layers fall to a needle for the printed one." caption="What the constraint moves. Left: from each dot $u$ to its $\\hat u$, printed (pink) and shifted (green), always along $w$; the dot in the middle is $u = 0$, which the shifted one leaves alone. Middle: the same as a number. Right: the missing 0.307, layer after layer, before any training."
 from reproduce import results
@@ -403,7 +403,6 @@ for name in targets:
     each = [KL[name, "planar", K] for K in (2, 8, 32)]
     assert all(len(seeds) == 10 for seeds in each)
     assert 0.2 < min(each[0]) and max(each[0]) < 1.3 and max(each[2]) < 0.03
-    assert np.median(each[0]) > 80 * np.median(each[2])
     said = [f"{np.median(k):.2g} ({min(k):.2g} to {max(k):.2g})" for k in each]
     print(f"{name}, K = 2, 8, 32:", ", ".join(said))
 columns = ("planar", 2), ("planar", 8), ("planar", 32), ("nice-perm", 32)
@@ -426,7 +425,9 @@ for name in ("U1", "U2", "U3"):
     enough = min(K for K in curve if curve[K] < 0.1)
     assert late > early and enough == (4 if name == "U1" else 16)
     print(f"{name}: a factor {early:.1f} from 1 to 4, {late:.1f} from 4 to 16")
-assert max(KL["U2", "planar", 8]) > 50 * min(KL["U2", "planar", 8])
+assert max(KL["U2", "planar", 8]) > 69 * min(KL["U2", "planar", 8])
+bought = [median[name, "planar", 2] / median[name, "planar", 32] for name in targets]
+assert min(bought) > 80
 
 # %% [markdown]
 # Not a straight line, and not the same one. From 1 to 16 layers the budget is the same, and on the three targets that were tried there the second factor of four buys more than the first: a little more on the arcs, far more on the single trail (the left panel of Figure 6, below). The arcs need the fewest layers: four for a median below 0.1 nats, where the two trails need sixteen. And a single run says little: at $K = 8$ on $U_2$ the luckiest of ten seeds is 70 times as close as the unluckiest.
@@ -613,7 +614,7 @@ assert np.mean(log_q - targets["U2"].log_prob(z)) > 1000  # with walls
 # - A constraint should send the layer that does nothing to itself. The printed one gives every such layer a determinant of $\ln 2$.
 # - $U_2$, $U_3$ and $U_4$ are improper as printed. With walls, $Z$ is exact and KL absolute.
 # - Length helps, measurably: from 0.2 to 1.3 nats at $K = 2$ to less than 0.03 at $K = 32$, on these four targets. A constant determinant has a floor that no length gets below.
-# - A gap of $\ln 2$ with a flat training curve means a lost mode, if there are two equal ones. Annealing is insurance.
+# - A gap of $\ln 2$ with a flat training curve is the mark of a lost mode, if there are two equal ones. Annealing is insurance.
 #
 # ## In practice
 #

@@ -326,7 +326,7 @@ figures.shares(approximation, amortization)
 # %% [markdown]
 # With 32 units the network could be the table and still have sixteen units left, and it loses next to nothing, whatever the family. Take its hidden layer away, and the amortization gap is more than twice the approximation gap. It is so for an $x$ that the network never saw, too, wide as it is: what it learned about twelve $x$ says little about the other four. And the flow does not suffer more from having forty-four numbers to learn. It loses less, in both cases: where the network's answer is a compromise, a density that can bend finds a better one.
 #
-# **The gap is the family's share plus the network's. The first depends on the family and on $x$ alone; the second on how much the network can hold and on whether it has met $x$: here from below 0.02 nats (32 units, all $x$ seen) to several times the family's share (no hidden layer, or unseen $x$). In this model the flow has the smaller share of both, once there is anything to share.**
+# **The gap is the family's share plus the network's. The first depends on the family and on $x$ alone; the second on how much the network can hold and on whether it has met $x$: here from below 0.02 nats (32 units, all $x$ seen) to more than twice the family's share (no hidden layer, or unseen $x$). In this model the flow has the smaller share of both, once there is anything to share.**
 #
 # ## How much does averaging weights repair?
 #
@@ -440,7 +440,7 @@ print("(20) {:.1f}, posterior {:.1f}, warm-up {:.1f}".format(*sd))
 #
 # We use the running mean of the parameters over the last fifth of the steps, which forgets the noise of single ones. $-\ln p$ is estimated by [(N5)](#eq-N5) with 200 draws, on 400 test digits.
 #
-# For the two shares there is the table again. It asks only that no two digits agree in every pixel. It frees the $q$ of 48 test digits from the network, with the decoder held fixed. Where the evidence cannot be enumerated, [(N5)](#eq-N5) has to stand in for it. Both shares come out rather too small: the approximation gap by what that estimate is short of $\ln p$, the amortization gap by what 500 steps leave undone.
+# For the two shares there is the table again. It asks only that no two digits agree in every pixel. It frees the $q$ of 48 test digits from the network, with the decoder held fixed. Where the evidence cannot be enumerated, [(N5)](#eq-N5) has to stand in for it. So neither share is exact. What 500 steps leave undone is counted as approximation and not as amortization; and the approximation gap lacks what that estimate is short of $\ln p$.
 
 # %%
 bits = np.load("data/mnist_binarised.npz")

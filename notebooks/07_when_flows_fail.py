@@ -289,7 +289,7 @@ figures.folds(c, bends, places, arrives)
 #
 # Training runs forward only. It never asks for an inverse, so that an inverse that fails costs nothing, and a fold is invisible point by point; [notebook 02](02_change_of_variables.ipynb) measured how it inflates the bound. On the clock the layers stay gentle, no fold is met in training, and the program seems fine until somebody's data need a stronger bend.
 #
-# **Round trip and mass are the laws of the map as a whole. At `probe` log det, bound and loss all pass three programs whose density, as evaluated, does not integrate to 1.**
+# **Round trip and mass are the laws of the map as a whole. Log det passes three programs at `probe`, and bound and loss pass them after training, although their density, as evaluated at `probe`, does not integrate to 1.**
 #
 # ## What if the map is right and the loss is not?
 #
@@ -352,7 +352,7 @@ assert list(alarms["posterior for prior"]) == ["new data"]
 #
 # The last program is right in every line that training touches. Its mistake is to think that the flow belongs to the model. It does not: the model is $z \sim p(z)$, then $x \sim p(x \mid z)$; the flow answers what $z$ was, *given* one $x$. Only a comparison of simulated readings with exact ones can tell, and `moment_gap` compares their means and second moments in standard errors.
 #
-# **Two laws do not look at the flow at all: is there a $Z$, and do simulated data look like the model's? Each catches a mistake to which every law of the map is blind.**
+# **Two laws look neither at the map nor at the loss: is there a $Z$, and do simulated data look like the model's? Each catches a mistake to which every law of the map is blind.**
 #
 # ## Who notices what?
 #

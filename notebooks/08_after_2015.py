@@ -116,10 +116,14 @@ small = np.linalg.slogdet(np.eye(M) + slopes[:, None] * (W @ U))[1]  # (N1)
 J = jacobian(sylvester)(point)
 assert np.isclose(small, np.linalg.slogdet(J)[1], rtol=0, atol=1e-10)
 assert np.linalg.matrix_rank(J - np.eye(D)) == M
+Q = np.linalg.qr(U)[0]  # U = Q R and W = Q^T: at z = 0 every slope is 1
+for r_11, one_to_one in ((-0.9, True), (-1.1, False)):
+    R = np.array([[r_11, 2.0], [0.0, 0.5]])
+    assert (np.linalg.det(np.eye(D) + Q @ R @ Q.T) > 0) == one_to_one
 print(f"ln|det| by a {M} x {M} and by a {D} x {D} matrix: equal")
 
 # %% [markdown]
-# At most two. The identity holds for every $U$ and $W$; invertibility does not. The authors write $U = QR$ and $W = \tilde R Q^\top$ with orthonormal columns $Q$ and triangular $R, \tilde R$. Then $WU = \tilde R R$ is triangular too, its determinant is the product of $1 + h'_i\, \tilde r_{ii} r_{ii}$, and $\tilde r_{ii} r_{ii} > -1$ is enough, as $w^\top u > -1$ was.
+# At most two. The identity holds for every $U$ and $W$; invertibility does not. The authors write $U = QR$ and $W = \tilde R Q^\top$ with orthonormal columns $Q$ and triangular $R, \tilde R$. Then $WU = \tilde R R$ is triangular too, its determinant is the product of $1 + h'_i\, \tilde r_{ii} r_{ii}$, and $\tilde r_{ii} r_{ii} > -1$ is enough, as $w^\top u > -1$ was. (The last lines of the cell stand on either side of that border.)
 #
 # **A layer that pushes along $M$ directions has an $M \times M$ determinant, for any $U$ and $W$. That it is invertible has to be arranged separately.**
 #
@@ -133,7 +137,7 @@ print(f"ln|det| by a {M} x {M} and by a {D} x {D} matrix: equal")
 # z_i = \mu_i(z_{<i}) + \sigma_i(z_{<i})\, \epsilon_i, \qquad \ln\lvert\det J\rvert = \sum_i \ln \sigma_i \tag{N2}
 # $$
 #
-# - $z_{<i}$: the coordinates before $i$; a network with masked weights returns all $\mu_i$ and $\ln\sigma_i$ in one call;
+# - $z_{<i}$: the coordinates before $i$; a network with masked weights, 0 for what an output must not see, returns all $\mu_i$ and $\ln\sigma_i$ in one call;
 # - $J = \partial z / \partial \epsilon$ is triangular, so its determinant is the product of its diagonal;
 # - given $z$, all $\epsilon_i = (z_i - \mu_i)/\sigma_i$ come from *one* call. Given $\epsilon$, the $z_i$ come one after another.
 #
@@ -235,7 +239,7 @@ print("q_a is off by less than 0.2 nats below, by more than 1.5 above")
 # %% [markdown]
 # At most $\ln 2$, since $q_a \le 2p$ everywhere; here by less than 0.2, because the branches run together for most of the way. Above it is off by more than ten times as much: a draw of the lower branch lies up to $3/0.35 = 8.6$ standard deviations from the ridge that $q_a$ knows. Can $q_a$'s own draws, weighted by $\tilde p/q_a$, replace those of $p$? No weight helps where there is no draw: of the draws of $p$ one in fifteen lies on the branch, of those of $q_a$ fewer than three in a thousand.
 #
-# **ELBO and EUBO enclose $\ln Z$, and only the upper one punishes a lost branch. It needs draws of $p$, so it tests a method where the answer is known.**
+# **ELBO and EUBO enclose $\ln Z$. If $q$ is right but for a lost branch, one of two equal ones, the ELBO misses at most $\ln 2$, the EUBO the more the further the branch is away. The EUBO needs draws of $p$, so it tests a method where the answer is known.**
 #
 # ## Can a flow make a sampler faster?
 #
@@ -251,7 +255,7 @@ print("q_a is off by less than 0.2 nats below, by more than 1.5 above")
 # - if $q = p$ every proposal is accepted; where $\omega$ is very large the chain gets stuck;
 # - Metropolis needs no $Z$, and no gradient.
 #
-# The rival is a random walk, $z' = z + 1.5\,\xi$ with $\xi \sim N(0, I)$, the same rule with $\omega = \tilde p$. An *effective draw* is $n/\mathrm{ESS}$ steps long; ESS is read off the autocorrelation of $z_1$.
+# The rival is a random walk, $z' = z + 1.5\,\xi$ with $\xi \sim N(0, I)$, the same rule with $\omega = \tilde p$. An *effective draw* is $n/\mathrm{ESS}$ steps long; ESS, here that of a chain and not of weights, is read off the autocorrelation of $z_1$.
 #
 # > **Predict.** The walk accepts about a quarter of its proposals, which is what the textbooks advise. How many evaluations of $\tilde p$ does it need for an effective draw along the wave?
 
@@ -334,7 +338,7 @@ assert before > 10 * after
 print(f"NUTS, gradients per effective draw: {before:.0f}, then {after:.0f}")
 
 # %% [markdown]
-# These are the stored runs of NUTS that notebook 06 reads. What NeuTra adds is that the map need not be known: a flow, trained on the ELBO, takes its place.
+# These are the stored runs of NUTS, the no-U-turn sampler, that notebook 06 reads. What NeuTra adds is that the map need not be known: a flow, trained on the ELBO, takes its place.
 #
 # **A good map makes a chain cheap by evaluations, and the chain makes the answer exact in the limit. The training has to be paid by the number of draws; and "in the limit" says nothing where $q$ never goes.**
 #
