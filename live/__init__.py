@@ -67,10 +67,13 @@ def show(
     description = describe(name, data, **options)
     if beside:
         description["beside"] = True
-    also = {MIME: description}
-    if "JPY_SESSION_NAME" in os.environ and importlib.util.find_spec("anywidget"):
-        also |= widget(description)._repr_mimebundle_()[0]  # a person is there to move it
-    plotting.show(fig, also)
+    moving, session = {}, os.environ.get("JPY_SESSION_NAME")
+    if session and importlib.util.find_spec("anywidget"):  # a person is there to move it
+        lang = "ko" if Path(session).parent.name == "ko" else "en"
+        moving = widget(description, lang)._repr_mimebundle_()[0]
+    plotting.show(fig, {MIME: description} | ({} if beside else moving))
+    if beside and moving:
+        plotting.display(moving, raw=True)
 
 
 def post(description: dict, view: Any) -> str:

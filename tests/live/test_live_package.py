@@ -77,9 +77,17 @@ def test_a_person_in_jupyterlab_gets_a_widget_where_anywidget_is(shown, monkeypa
     assert (
         program.endswith("export default {render: live_bound};") and traits["config"]["data"]["U1"]
     )
+    live.show("bound", figure(), beside=True)  # the picture stays, and the widget stands below it
+    assert [set(call[0][0]) for call in shown[1:]] == [
+        {"image/png", live.MIME, "text/plain"},
+        {"widget"},
+    ]
+    monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "ko" / "notebook.ipynb"))
+    live.show("bound", figure())
+    assert shown[3][0][0]["widget"][1]["config"]["lang"] == "ko"
     monkeypatch.delenv("JPY_SESSION_NAME")  # a notebook that is executed keeps the picture alone
     live.show("bound", figure())
-    assert set(shown[1][0][0]) == {"image/png", live.MIME, "text/plain"}
+    assert set(shown[4][0][0]) == {"image/png", live.MIME, "text/plain"}
 
 
 @pytest.mark.parametrize(
