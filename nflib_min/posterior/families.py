@@ -11,6 +11,7 @@ from nflib_min.distributions import StandardNormal
 from nflib_min.flow import Chain, Flow
 from nflib_min.objectives import FreeEnergy
 from nflib_min.posterior.given import FiniteTarget, pulled_back
+from nflib_min.posterior.islands import Mixture, distinct
 from nflib_min.posterior.necks import Uncentred, find_necks
 from nflib_min.posterior.result import Stage
 from nflib_min.posterior.start import newton
@@ -81,29 +82,31 @@ def search_learning_rate(
 
 
 NECK_DRAWS = 60  # where curvatures are taken
+ISLAND_DRAWS = 4000  # by which an island's mass is estimated
 
 
 @dataclass
 class Fitter:
     """The families one after the other, each in coordinates where the one before is N(0, I).
 
-    mean, L : the best Gaussian so far, in the coordinates of `inner`, the target without its necks.
+    gaussians : (mean, L) around every start, the best first. mean, L : the best Gaussian so far, in
+    the coordinates of `inner`, the target without its necks.
     """
 
     target: Target
-    mean: Array
-    L: Array
+    gaussians: list[tuple[Array, Array]]
     batch: int
     n: int
     rng: np.random.Generator
     progress: bool | None
     uncentre: bool
+    mix: bool
 
     def __post_init__(self) -> None:
         self.inner, self.necks = self.target, list[Uncentred]()
-        self.gaussian = self.mean, self.L  # in the coordinates of the target
+        self.mean, self.L = self.gaussian = self.gaussians[0]  # in the coordinates of the target
         self.dim = self.target.dim
-        self.base: StandardNormal | StudentT = StandardNormal(self.dim)
+        self.base: StandardNormal | StudentT | Mixture = StandardNormal(self.dim)
         self.check_seed, seed = self.rng.integers(2**63, size=2)
         self.rng = np.random.default_rng(seed)
         self.stages: list[Stage] = []
@@ -118,6 +121,7 @@ class Fitter:
             "mean-field": lambda: self.mean_field(gaussian_steps),
             "full rank": lambda: self.full_rank(gaussian_steps),
             "Student": lambda: self.student(gaussian_steps),
+            "islands": lambda: self.islands(gaussian_steps),
             "uncentred": lambda: self.uncentred(gaussian_steps),
             "flow": lambda: self.with_flow(bijection, steps, rate),
         }
@@ -177,9 +181,33 @@ class Fitter:
                 f"moments and R-hat are judged on a logarithmic scale{noisy}"
             )
 
+    def islands(self, steps: int) -> None:
+        """Gaussians of separate starts, mixed by their evidence; a flow goes on from there."""
+        found = distinct(self.gaussians) if self.mix else []
+        if len(found) < 2 or isinstance(self.base, StudentT):
+            return
+        here, best, f = (self.mean, self.L), self.best(), TriangularAffine(self.dim)
+        parts, log_Z, rng = [], [], np.random.default_rng([self.check_seed, 3])
+        for self.mean, self.L in found:
+            p = self.composed_affine(self.train(f, f.init(rng), self.L, steps, 0.05))
+            z, log_q = Flow(self.base, f).sample_and_log_prob(p, ISLAND_DRAWS, rng)
+            log_Z.append(np.logaddexp.reduce(FiniteTarget(self.target)(z) - log_q))
+            parts.append((p["mean"], f.matrix(p)))
+        self.mean, self.L = here
+        inverse = np.linalg.inv(self.L)
+        means = np.array([inverse @ (mean - self.mean) for mean, _ in parts])
+        shares = np.exp(log_Z - np.logaddexp.reduce(log_Z))
+        gaussian, self.base = self.base, Mixture(shares, means, [inverse @ L for _, L in parts])
+        self.affine("islands", 0)
+        if self.best() is best:
+            self.base = gaussian
+        else:
+            shown = ", ".join(f"{share:.0%}" for share in shares)
+            self.reasons.append(f"{len(found)} islands, of {shown} of the mass: a mixture base")
+
     def uncentred(self, steps: int) -> None:
         """A full-rank Gaussian again where the necks are gone; the flow goes on from the better."""
-        if self.exact() or not self.uncentre:
+        if self.exact() or not self.uncentre or isinstance(self.base, Mixture):
             return
         rng = np.random.default_rng([self.check_seed, 1])
         # twice as wide: where a neck is, a Gaussian is too narrow

@@ -32,6 +32,7 @@ def fit_posterior(
     draws: int = 10_000,
     check: bool = True,
     uncentre: bool = True,
+    mix: bool = False,
     progress: bool | None = False,
 ) -> Posterior:
     r"""Fit a posterior given by its log-density, check the fit, and say whether to trust it.
@@ -75,6 +76,8 @@ def fit_posterior(
     check : False leaves the chains out. Then k-hat decides:
         good below 0.5, usable below `k_limit` at an ESS of 95 %, idle where the ESS is above 99 %.
     uncentre : False fits centred hierarchies as they are.
+    mix : True mixes Gaussians around starts that lie apart, by their evidence, and the flow goes on
+        from the mixture: for a posterior of islands.
 
     Errors: ValueError if log_density gives no finite number a row at any start or at the fit's own
     draws, or if `gradient` disagrees with finite differences. A KeyboardInterrupt ends the training
@@ -106,7 +109,7 @@ def fit_posterior(
     if bijection is not None and bijection.dim != dim:
         raise ValueError(f"bijection: expected dim {dim}, got {bijection.dim}")
     gaussians = gaussians_from(target, starts_from(starts, dim, rng, transform), rng)
-    fitter = Fitter(target, *gaussians[0], batch, draws, rng, progress, uncentre)
+    fitter = Fitter(target, gaussians, batch, draws, rng, progress, uncentre, mix)
     if bijection is None:
         bijection = real_nvp(dim, 4) if dim > 1 else Planar(1, 16)
     fitter.run(bijection, steps, learning_rate)

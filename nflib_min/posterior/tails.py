@@ -25,7 +25,7 @@ class StudentT:
     >>> StudentT(1, 1.0).log_prob(np.zeros((1, 1))).round(4)  # Cauchy: 1 / pi
     array([-1.1447])
 
-    Source: Jaini, Kobyzev, Yu & Brubaker, Tails of Lipschitz triangular flows (2020), section 4.
+    Source: Jaini, Kobyzev, Yu & Brubaker, Tails of Lipschitz triangular flows (2020).
     """
 
     def __init__(self, dim: int, dof: float, joint: bool = True) -> None:

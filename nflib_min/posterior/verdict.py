@@ -8,6 +8,7 @@ from nflib_min.constraints import unconstrained_names
 from nflib_min.posterior.check import Word, ask_chains
 from nflib_min.posterior.families import NECK_DRAWS, Fitter
 from nflib_min.posterior.given import FiniteTarget, in_chunks
+from nflib_min.posterior.islands import distinct
 from nflib_min.posterior.necks import find_necks
 from nflib_min.posterior.result import CHAINS, GOOD, Posterior, Stage, moments, on_users_scale
 from nflib_min.posterior.start import LOG_2PI
@@ -58,9 +59,10 @@ def verdict_of(
     missed = missed_mass(best, finite, gaussians, fitter.gaussian, (z, log_p, log_q), rng)
     against, notes = [], list(fitter.reasons)  # what nothing can repair, and what is worth saying
     if missed > 0.01:
+        way_on = "" if fitter.mix or len(distinct(gaussians)) < 2 else "; mix=True fits islands"
         against.append(
             f"draws around {len(gaussians)} starts and far out found {missed:.0%} of the mass "
-            "where the fit has less than a twentieth of it: a missed mode, or a heavy tail"
+            f"where the fit has less than a twentieth of it: a missed mode, or a heavy tail{way_on}"
         )
     dof = min(map(np.min, degrees_of_freedom(finite, *fitter.gaussian, rng)))
     hopeless = dof < 0.05
