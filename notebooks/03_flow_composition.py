@@ -97,7 +97,7 @@ figures.stages(flow, params, fork)
 # - each determinant is taken where the point is *at that moment*, at $z_{k-1}$ and not at $z_0$. (Equation (13) and Algorithm 1 of the paper print $f_1(z)$ where $f_1(z_0)$ is meant.)
 # - the path of the points $z_0, z_1, \dots, z_K$ is the *flow*; the path of the densities $q_0, q_1, \dots, q_K$ is the *normalizing flow*.
 #
-# The paper's Figure 1 shows two kinds of layer. The **planar** layer, [(10)](02_change_of_variables.ipynb#eq-10) of the previous notebook, is $f(z) = z + u \tanh(w^\top z + b)$: it pushes along $u$, forwards on one side of the line $w^\top z + b = 0$ and backwards on the other. The **radial** layer pushes away from a center, or pulls towards it:
+# The paper's Figure 1 shows two kinds of layer. The **planar** layer, [(10)](02_change_of_variables.ipynb#eq-10) of the previous notebook, is $f(z) = z + u \tanh(w^\top z + b)$: it pushes along $u$, forwards on one side of the line $w^\top z + b = 0$ and backwards on the other. The **radial** layer pushes away from a center, or pulls toward it:
 #
 # <a id="eq-14"></a>
 #
@@ -413,7 +413,7 @@ figures.figure_3(targets, KL, columns)
 #
 # ## How much does length buy?
 #
-# The paper sums this up by the bound against $K$. The values on its vertical axis cannot be $\mathbb{E}_q[\ln q + U]$ as labelled: for $U_1$ that is at least $-\ln Z = -1.878$. We plot what is left, $F + \ln Z$.
+# The paper sums this up by the bound against $K$. The values on its vertical axis cannot be $\mathbb{E}_q[\ln q + U]$ as labeled: for $U_1$ that is at least $-\ln Z = -1.878$. We plot what is left, $F + \ln Z$.
 #
 # > **Predict.** On logarithmic axes, will KL against $K$ be a straight line? The same one for all targets? Which target needs the fewest layers?
 

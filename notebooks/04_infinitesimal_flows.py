@@ -475,7 +475,7 @@ for epsilon in (0.05, 0.5, 2.5):  # in the bowl leapfrog is unstable beyond 2
 print(f"Euler in a bowl: {np.exp(euler.mean()):.2f} times the volume")
 
 
-# %% alt="Two panels of a small disc carried along in position and momentum: by leapfrog it is bent but keeps its area, by Euler it grows. Right, energy against time: leapfrog wobbles around 0, Euler climbs." caption="A disc in the plane of position and momentum, carried by leapfrog and by Euler steps (numbers: its area, in units of the first). Right: the error in $H$ on the crescents."
+# %% alt="Two panels of a small disc carried along in position and momentum: by leapfrog it is bent but keeps its area, by Euler it grows. Right, energy against time: leapfrog wobbles around 0, Euler climbs." caption="A disc in the plane of position and momentum, carried by leapfrog and by Euler steps of 0.1 in a double well, $L = z^4/4 - z^2/2$ (numbers: its area, in units of the first). Right: the error in $H$ on the crescents, some single paths (gray) and the mean (green)."
 def energies(kind, epsilon):  # H - H(0) after every step, until t = 4
     step, track = kind(grad_U1, 2, epsilon, 1), [state]
     for _ in range(round(4 / epsilon)):

@@ -36,7 +36,7 @@ one_thread = threadpool_limits(1)  # small matrices get slower with more
 grid, cell = checks.grid((-5.0, 5.0), 100)  # for integrals over the plane
 
 
-# %% tags=["hide-input"] alt="Left, the plane with four borders: a diamond, a V, two upright lines and the vertical axis. Right, a density: a small bright region that hangs below the tip of the V and leans to the right." caption="Left: the borders of the four questions, over the prior (grey, at one and two standard deviations). Yes is outside of diamond 1, above V 2, outside of strip 3, and to the right of line 4. Right: where $z$ was if it answered \"no no no yes\"."
+# %% tags=["hide-input"] alt="Left, the plane with four borders: a diamond, a V, two upright lines and the vertical axis. Right, a density: a small bright region that hangs below the tip of the V and leans to the right." caption="Left: the borders of the four questions, over the prior (gray, at one and two standard deviations). Yes is outside of diamond 1, above V 2, outside of strip 3, and to the right of line 4. Right: where $z$ was if it answered \"no no no yes\"."
 def logits(z):  # how far z is on the side of yes, for each question
     z1, z2 = z.T
     far, above = abs(z1) + abs(z2) - 1.5, z2 - abs(z1) + 0.4
@@ -389,7 +389,7 @@ for name in ("q_0 alone", "a flow for each x"):
 #
 # Three of them are about this model.
 #
-# **Two kinds of black and white.** MNIST (a data set of handwritten digits) is grey. Drawing each pixel once as Bernoulli(grey/255) gives noisy edges that no model can predict; thresholding at one half gives smooth ones, and a far smaller $-\ln p$ for the same effort. Numbers from the two do not belong in one table. Ours are drawn, as the paper's are, with another seed than the paper's: [the data's own page](../notebooks/data/README.md) says how.
+# **Two kinds of black and white.** MNIST (a data set of handwritten digits) is gray. Drawing each pixel once as Bernoulli(gray/255) gives noisy edges that no model can predict; thresholding at one half gives smooth ones, and a far smaller $-\ln p$ for the same effort. Numbers from the two do not belong in one table. Ours are drawn, as the paper's are, with another seed than the paper's: [the data's own page](../notebooks/data/README.md) says how.
 #
 # **New images from the wrong distribution.** To invent an $x$, draw $z$ from the *prior* and decode. The flow belongs to $q(z \mid x)$: it was trained to imitate posteriors, and nothing says that pushing prior draws through it gives anything. With a shared flow the mistake comes easily, since the flow is there without any $x$. We know $p(x)$ exactly, so the damage is a number: the total variation $\frac12 \sum_x \lvert \tilde p(x) - p(x)\rvert$, the largest error in the probability of any event.
 #
@@ -467,7 +467,7 @@ for K, (network, params) in writers.items():
 gain, gain_in_nll = np.mean(F[0] - F[10]), np.mean(nll[0] - nll[10])
 assert gain > 1 and gain_in_nll > 0.5
 
-# %% tags=["hide-input"] alt="Ten test digits in noisy black and white; below them smooth reconstructions of the same digits; and below those ten new, partly blurred digits." caption="Test digits, what the model with the flow rebuilds from one draw $z_K$ each, and new images from the prior. Rebuilt pixels are probabilities, so they are grey where the model is unsure."
+# %% tags=["hide-input"] alt="Ten test digits in noisy black and white; below them smooth reconstructions of the same digits; and below those ten new, partly blurred digits." caption="Test digits, what the model with the flow rebuilds from one draw $z_K$ each, and new images from the prior. Rebuilt pixels are probabilities, so they are gray where the model is unsure."
 rng, (network, params) = np.random.default_rng(3), writers[10]
 x = test[np.argsort(bits["test_labels"][:400], kind="stable")[::40]]
 lam = network.flow_params(network.encoder(params["network"], x), params["flow"])

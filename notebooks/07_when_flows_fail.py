@@ -466,7 +466,7 @@ for seed in range(2):  # annealed, but from a start with sd 0.14
 # - **Test:** start from several places, and ask `moment_gap` about the draws of two runs; with exact draws or a long reference run, the forward divergence.
 # - **Cure:** start wide and in the middle; anneal. Neither is a guarantee: the two last runs start so narrow that annealing does not find the other island. What always remains is to mix runs, each weighted by the exponential of its bound. Two lost runs on different islands make one density with almost no divergence left.
 #
-# **The reverse divergence charges $-\ln p(A)$ for keeping a part of mass $p(A)$ only, and shows no gradient towards the rest as long as $q$ has no draws there. Where the parts are equally heavy, runs that agree on the bound and disagree on the draws are the tell.**
+# **The reverse divergence charges $-\ln p(A)$ for keeping a part of mass $p(A)$ only, and shows no gradient toward the rest as long as $q$ has no draws there. Where the parts are equally heavy, runs that agree on the bound and disagree on the draws are the tell.**
 #
 # ## Who covers the tails?
 #

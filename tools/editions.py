@@ -9,6 +9,8 @@ import hashlib
 import re
 from collections import Counter
 
+from tools import house
+
 PARTS = re.compile(
     r"(?P<code>```.+?```|`[^`]+`)"
     r"|(?P<formula>(?<!\\)\$\$.+?\$\$|(?<!\\)\$[^$]+\$)"
@@ -64,6 +66,9 @@ def faults(english, translated) -> list[str]:
             f"expected {n[0]} cells of the same kinds, got {n[1]}; the first difference: {first}"
         ]
     found = []
+    bold = [[i for i, *_ in house.takeaways(notebook)] for notebook in (english, translated)]
+    if bold[0] != bold[1]:
+        found.append(f"expected takeaways (paragraphs in bold) in cells {bold[0]}, got {bold[1]}")
     for i, (a, b) in enumerate(zip(english.cells, translated.cells, strict=True)):
         if a.cell_type == "code":
             found += [f"cell {i}: {fault}" for fault in code_faults(a, b)]

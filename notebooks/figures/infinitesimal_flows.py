@@ -192,7 +192,7 @@ def volumes(drifts):
         axes[2].plot(time, drift[:, :6], style, color=GREY, linewidth=0.8)
         axes[2].plot(time, drift.mean(axis=1), style, color=FLOW, linewidth=2.5, label=name)
     axes[2].set(title="the error in $H$", xlabel="time $t$", ylabel="$H - H(0)$")
-    axes[2].set_ylim(-0.5, 4.0)
+    axes[2].set_ylim(-0.5, 5.0)
     axes[2].legend(frameon=False, loc="upper left")
     plotting.show(fig)
 
