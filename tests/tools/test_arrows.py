@@ -1,6 +1,7 @@
 """Imports run one way: the heart to NumPy and autograd, notebooks to the library and one door."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -77,3 +78,10 @@ def test_nothing_stands_on_the_tests_and_the_library_on_no_other_room():
         rooms = {name.split(".")[0] for name in imported(code_of(path))} & ROOMS
         assert "tests" not in rooms, which(path)
         assert LIBRARY not in path.parents or rooms <= {"nflib_min"}, which(path)
+
+
+@pytest.mark.parametrize("path", files("*/*.py", "*/*/*.py", "live/*.js"), ids=which)
+def test_a_file_is_read_in_one_sitting(path):
+    limit = 400 if LIBRARY in path.parents else 500
+    if path.parent.name != "ko" and not re.match(r"notebooks/\d", which(path)):  # those are made
+        assert len(path.read_text("utf-8").splitlines()) <= limit

@@ -8,7 +8,7 @@ from nflib_min import Flow, TriangularAffine, checks
 from nflib_min.distributions import score
 from nflib_min.posterior.islands import Mixture, distinct
 from nflib_min.posterior.verdict import GOOD, REFUSED
-from tests.test_posterior import quick, rng, two_modes
+from tests.library.test_posterior import quick, rng, two_modes
 
 BASE = Mixture(
     np.array([3.0, 1.0]),
