@@ -1,6 +1,7 @@
 """The families that are fitted, one after the other: Laplace, two Gaussians, a flow."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,11 +84,14 @@ def search_learning_rate(
 
 NECK_DRAWS = 60  # where curvatures are taken
 ISLAND_DRAWS = 4000  # by which an island's mass is estimated
+CARRIED = ("mean", "L", "gaussian", "base", "inner", "necks")  # from one family to the next
 
 
 @dataclass
 class Fitter:
     """The families one after the other, each in coordinates where the one before is N(0, I).
+
+    What a family changes for those after it stays only if it is the best so far.
 
     gaussians : (mean, L) around every start, the best first. mean, L : the best Gaussian so far, in
     the coordinates of `inner`, the target without its necks.
@@ -116,7 +120,7 @@ class Fitter:
     def run(self, bijection: Bijection, steps: int, rate: float | None) -> None:
         """Every family that can be trained; what cannot is left out, with the reason."""
         gaussian_steps = max(steps // 3, 1)
-        families = {
+        families: dict[str, Callable[[], str | None]] = {
             "Laplace": lambda: self.affine("Laplace", 0),
             "mean-field": lambda: self.mean_field(gaussian_steps),
             "full rank": lambda: self.full_rank(gaussian_steps),
@@ -126,26 +130,32 @@ class Fitter:
             "flow": lambda: self.with_flow(bijection, steps, rate),
         }
         for name, family in families.items():
-            self.began = time.perf_counter()
+            self.began, known, reason = time.perf_counter(), len(self.stages), None
+            before = {key: getattr(self, key) for key in CARRIED}
             try:
                 with np.errstate(all="ignore"):  # errors name what is not finite
-                    family()
+                    reason = family()
             except FloatingPointError as error:
                 self.reasons.append(f"{name} left out: {error}")
             except KeyboardInterrupt:
                 self.interrupted = True
+            if len(self.stages) == known or self.best() is not self.stages[-1]:
+                vars(self).update(before)
+            elif reason is not None:
+                self.reasons.append(reason)
             if self.interrupted and self.stages:
                 return
 
-    def affine(self, name: str, steps: int) -> tuple[Array, Array]:
-        """The full-rank Gaussian from the best so far, trained or not, and its mean and L."""
+    def affine(self, name: str, steps: int) -> None:
+        """The full-rank Gaussian from the best so far, trained or not."""
         f = TriangularAffine(self.dim)
         p = f.init(self.rng)
         if steps:
             p = self.train(f, p, self.L, steps, 0.05)
         params = self.composed_affine(p)
         self.add_stage(name, f, params)
-        return params["mean"], f.matrix(params)
+        if steps:
+            self.mean, self.L = params["mean"], f.matrix(params)
 
     def mean_field(self, steps: int) -> None:
         # the best independent Gaussian for a Gaussian posterior has variances 1 / Lambda_ii
@@ -157,37 +167,31 @@ class Fitter:
 
     def full_rank(self, steps: int) -> None:
         # at the optimum Adam would walk away: its steps do not shrink
-        found = self.affine("full rank", 0 if self.exact() else steps)
-        if self.best().name == "full rank":
-            self.mean, self.L = self.gaussian = found
+        self.affine("full rank", 0 if self.exact() else steps)
+        self.gaussian = self.mean, self.L
 
-    def student(self, steps: int) -> None:
+    def student(self, steps: int) -> str | None:
         """Where the target falls like a power, a full-rank Student t; the flow goes on from it."""
         rng = np.random.default_rng([self.check_seed, 2])
         along, together = degrees_of_freedom(FiniteTarget(self.target), *self.gaussian, rng)
         dof = min(along.min(), together)
         if not 0 < dof < HEAVY:
-            return
-        gaussian, best = self.base, self.best()
+            return None
         self.base = StudentT(self.dim, dof, joint=together <= along.min())
-        found = self.affine("Student", steps)
-        if self.best() is best:
-            self.base = gaussian
-        else:
-            self.mean, self.L = found
-            noisy = ", and the sd of draws is noisy: quantiles say more" if dof < 4 else ""
-            self.reasons.append(
-                f"heavy tail, of about {dof:.1f} degrees of freedom: a Student base covers it; "
-                f"moments and R-hat are judged on a logarithmic scale{noisy}"
-            )
+        self.affine("Student", steps)
+        noisy = ", and the sd of draws is noisy: quantiles say more" if dof < 4 else ""
+        return (
+            f"heavy tail, of about {dof:.1f} degrees of freedom: a Student base covers it; "
+            f"moments and R-hat are judged on a logarithmic scale{noisy}"
+        )
 
-    def islands(self, steps: int) -> None:
+    def islands(self, steps: int) -> str | None:
         """Gaussians of separate starts, mixed by their evidence; a flow goes on from there."""
         found = distinct(self.gaussians) if self.mix else []
         if len(found) < 2 or isinstance(self.base, StudentT):
-            return
-        here, best, f = (self.mean, self.L), self.best(), TriangularAffine(self.dim)
-        parts, log_Z, rng = [], [], np.random.default_rng([self.check_seed, 3])
+            return None
+        rng = np.random.default_rng([self.check_seed, 3])
+        here, f, parts, log_Z = (self.mean, self.L), TriangularAffine(self.dim), [], []
         for self.mean, self.L in found:
             p = self.composed_affine(self.train(f, f.init(rng), self.L, steps, 0.05))
             z, log_q = Flow(self.base, f).sample_and_log_prob(p, ISLAND_DRAWS, rng)
@@ -196,14 +200,11 @@ class Fitter:
         self.mean, self.L = here
         inverse = np.linalg.inv(self.L)
         means = np.array([inverse @ (mean - self.mean) for mean, _ in parts])
-        shares = np.exp(log_Z - np.logaddexp.reduce(log_Z))
-        gaussian, self.base = self.base, Mixture(shares, means, [inverse @ L for _, L in parts])
+        shares = np.maximum(np.exp(log_Z - np.logaddexp.reduce(log_Z)), 1e-9)
+        self.base = Mixture(shares, means, [inverse @ L for _, L in parts])
         self.affine("islands", 0)
-        if self.best() is best:
-            self.base = gaussian
-        else:
-            shown = ", ".join(f"{share:.0%}" for share in shares)
-            self.reasons.append(f"{len(found)} islands, of {shown} of the mass: a mixture base")
+        shown = ", ".join(f"{share:.0%}" for share in shares)
+        return f"{len(found)} islands, of {shown} of the mass: a mixture base covers them"
 
     def uncentred(self, steps: int) -> None:
         """A full-rank Gaussian again where the necks are gone; the flow goes on from the better."""
@@ -215,15 +216,12 @@ class Fitter:
         necks = find_necks(self.target, z, np.sqrt((self.L**2).sum(axis=1)))
         if not necks:
             return
-        before, best = (self.mean, self.L), self.best()
         free = Chain([*necks])
         self.necks, self.inner = necks, pulled_back(self.target, free)
         start = np.median(free.inverse(free.init(rng), z), axis=0)
         eps = rng.standard_normal((64, self.dim))
         _, self.mean, self.L = newton(FiniteTarget(self.inner), start, eps)
-        self.mean, self.L = self.affine("uncentred", steps)
-        if self.best() is best:
-            (self.mean, self.L), self.necks, self.inner = before, [], self.target
+        self.affine("uncentred", steps)
 
     def with_flow(self, bijection: Bijection, steps: int, rate: float | None) -> None:
         if self.exact():

@@ -59,16 +59,16 @@ def pulled_back(target: Target, f: Bijection) -> Target:
     none = f.init(np.random.default_rng(0))
     target = FiniteTarget(target)
 
-    @np.errstate(all="ignore")
     def log_density(v: Array) -> Array:
-        z, log_det = f.forward_and_log_det(none, v)
+        with np.errstate(all="ignore"):
+            z, log_det = f.forward_and_log_det(none, v)
         return target(z) + log_det
 
-    @np.errstate(all="ignore")
     def gradient(v: Array) -> tuple[Array, Array]:
-        z, log_det, pullback = f.forward_with_pullback(none, v)
-        value, g = target.log_density_and_grad(z)
-        return value + log_det, pullback(g, np.ones_like(value))[1]
+        with np.errstate(all="ignore"):
+            z, log_det, pullback = f.forward_with_pullback(none, v)
+            value, g = target.log_density_and_grad(z)
+            return value + log_det, pullback(g, np.ones_like(value))[1]
 
     return Target(log_density, target.dim, gradient=gradient, names=target.names, name=target.name)
 
@@ -85,7 +85,8 @@ def on_all_of_space(
         )
     check_fixed(transform, "transform")
     of_target = isinstance(log_density, Target)
-    target = as_target(log_density, dim if dim or of_target else transform.dim, gradient)
+    dim = transform.dim if dim is None and not of_target else dim
+    target = as_target(log_density, dim, gradient)
     if transform.dim != target.dim:
         raise ValueError(f"transform: expected dim {target.dim}, got {transform.dim}")
     return pulled_back(target, transform)

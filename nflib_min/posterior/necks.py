@@ -187,7 +187,7 @@ Curved = tuple[Array, Array, Array]  # draws, their curvatures and their gradien
 def neck_of(near: Curved, deep: Curved, s: int, power: int, members: Array) -> Uncentred:
     """The neck of one scale: the prior's precision x A, by deep draws, and the data's, by near."""
     middle = float(np.median(near[0][:, s]))
-    (A, _, by_prior), needed = grows_and_stays(deep, s, power, middle, members)
+    A, by_prior, needed = what_grows(deep, s, power, middle, members)
     A = np.where(needed | np.eye(len(A), dtype=bool), A, 0.0)
     A[s] = A[:, s] = 0.0
     size = np.sqrt(np.maximum(np.diag(A), 0.0))
@@ -232,24 +232,24 @@ def others_pull(z: Array, H: Array, s: int) -> Array:
     return np.einsum("njk,nk->nj", H, np.where(np.arange(z.shape[1]) == s, 0.0, z))
 
 
-def grows_and_stays(
+def what_grows(
     draws: Curved, s: int, power: int, middle: float, members: Array
-) -> tuple[tuple[Array, Array, Array], Array]:
-    """A and B of H = x A + B, the same of the pull's x, and for which entries x is needed."""
+) -> tuple[Array, Array, Array]:
+    """A of H = x A + B, the same of the pull, and for which entries of A x is needed."""
     z, H, g = draws
     x, h = grown(z, s, power, middle), np.diagonal(H, axis1=1, axis2=2)[:, members]
     weight = 1 / np.median(np.abs(h / h.mean(axis=0)), axis=1)
     basis = np.column_stack([x, np.ones_like(x)]) * weight[:, None]
 
-    def coefficients(y: Array) -> tuple[Array, Array]:
+    def coefficient(y: Array) -> tuple[Array, Array]:
         flat = y.reshape(len(y), -1) * weight[:, None]
         both = np.linalg.lstsq(basis, flat, rcond=None)[0]
         alone = flat - basis[:, 1:] * (basis[:, 1] @ flat / (basis[:, 1] @ basis[:, 1]))
         needed = ((flat - basis @ both) ** 2).sum(axis=0) < 0.2 * (alone**2).sum(axis=0)
-        return both.reshape(2, *y.shape[1:]), needed.reshape(y.shape[1:])
+        return both[0].reshape(y.shape[1:]), needed.reshape(y.shape[1:])
 
-    (A, B), needed = coefficients(H)
-    return (A, B, coefficients(g + others_pull(z, H, s))[0][0]), needed
+    A, needed = coefficient(H)
+    return A, coefficient(g + others_pull(z, H, s))[0], needed
 
 
 def curvatures(target: Target, z: Array, sd: Array) -> tuple[Array, Array, Array]:

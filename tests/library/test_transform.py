@@ -220,6 +220,7 @@ def test_unconstrained_coordinates_have_names(f, names, expected):
         (3, {"transform": Positive(2)}, r"^transform: expected dim 3, got 2"),
         (None, {"transform": Planar(2, 3)}, r"^transform: expected maps without parameters, got P"),
         (None, {"transform": Affine(2)}, r"^transform: expected maps without parameters, got Aff"),
+        (0, {"transform": Positive(2)}, r"^dim: expected a whole number of at least 1, got 0"),
         (2, {"transform": np.exp}, r"^transform: expected a map such as Positive\(2\), got a uf"),
         (None, {"transform": Positive(2), "names": ["a"]}, r"^names: expected 2 different ones"),
     ],
