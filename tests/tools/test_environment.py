@@ -227,11 +227,18 @@ def test_a_careless_workflow_is_caught(tmp_path, old, new, fault):
     assert fault in workflow_faults(tmp_path / ".github")
 
 
+def shown_by(readme):
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+
+
+def test_both_readmes_show_the_same_code():
+    assert shown_by("README.ko.md") == shown_by("README.md")
+
+
 @pytest.mark.slow
 def test_the_code_of_the_readme_runs(tmp_path):
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
-    )
+    blocks = shown_by("README.md")
     assert blocks, "README.md shows no Python"
     script = tmp_path / "readme.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
