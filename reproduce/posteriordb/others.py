@@ -2,6 +2,7 @@
 
 import autograd.numpy as anp
 import numpy as np
+from autograd.extend import defvjp, primitive
 
 from nflib_min._arrays import Array
 from nflib_min.targets import eight_schools, eight_schools_effects
@@ -20,21 +21,50 @@ from reproduce.posteriordb.regressions import columns
 
 
 # ------------------------------------------------------------------------- Gaussian processes
+@primitive
 def cholesky(A: Array) -> Array:
     """L with L L^T = A for each row, column by column; NaN where A is not positive."""
-    found = []
+    L, A = np.zeros(A.shape), A.copy()
     for j in range(A.shape[1]):
-        column = A[:, :, j] / anp.sqrt(A[:, j, j])[:, None]
-        found.append(column)
-        A = A - column[:, :, None] * column[:, None, :]
-    return anp.tril(anp.stack(found, axis=2))
+        L[:, j:, j] = A[:, j:, j] / np.sqrt(A[:, j, j])[:, None]
+        A -= L[:, :, None, j] * L[:, None, :, j]
+    return L
+
+
+def cholesky_gradient(L: Array, g: Array) -> Array:
+    inverse = np.linalg.inv(L)
+    half = np.tril(np.swapaxes(L, 1, 2) @ g)
+    half -= 0.5 * half * np.eye(L.shape[1])
+    S = np.swapaxes(inverse, 1, 2) @ half @ inverse
+    return 0.5 * (S + np.swapaxes(S, 1, 2))
+
+
+defvjp(cholesky, lambda L, A: lambda g: cholesky_gradient(L, g))
+
+
+@primitive
+def gaussian_evidence(K: Array, y: Array) -> Array:
+    """ln N(y; 0, K) for each K, up to a constant: (n, N, N) and (N,) -> (n,)."""
+    L = cholesky(K)
+    u = np.linalg.inv(L) @ y
+    return -0.5 * np.sum(u * u, axis=1) - np.log(np.diagonal(L, 0, 1, 2)).sum(axis=1)
+
+
+def evidence_gradient(K: Array, y: Array, g: Array) -> Array:
+    inverse = np.linalg.inv(cholesky(K))
+    precision = np.swapaxes(inverse, 1, 2) @ inverse
+    a = precision @ y
+    return 0.5 * g[:, None, None] * (a[:, :, None] * a[:, None, :] - precision)
+
+
+defvjp(gaussian_evidence, lambda value, K, y: lambda g: evidence_gradient(K, y, g), argnums=(0,))
 
 
 def smooth(x: Array, rho: Array, alpha: Array, noise: Array | float) -> Array:
-    """L of the covariance alpha^2 exp(-(x - x')^2 / 2 rho^2) + noise on the diagonal, (n, N, N)."""
+    """The covariance alpha^2 exp(-(x - x')^2 / 2 rho^2) + noise on the diagonal, (n, N, N)."""
     squares = (x[:, None] - x) ** 2
     K = alpha[:, None, None] ** 2 * anp.exp(-0.5 * squares / rho[:, None, None] ** 2)
-    return cholesky(K + noise * np.eye(len(x)))
+    return K + noise * np.eye(len(x))
 
 
 def gp_prior(log_rho: Array, log_alpha: Array) -> Array:
@@ -48,14 +78,8 @@ def gp_regr(data: dict) -> Case:
 
     def log_density(z: Array) -> Array:
         rho, alpha, sigma = anp.exp(z).T
-        L = smooth(x, rho, alpha, sigma[:, None, None])
-        whitened = []
-        for i in range(len(y)):  # L u = y, row by row
-            known = sum(L[:, i, j] * u for j, u in enumerate(whitened))
-            whitened.append((y[i] - known) / L[:, i, i])
-        log_det = sum(anp.log(L[:, i, i]) for i in range(len(y)))
-        squares = sum(u**2 for u in whitened)
-        return gp_prior(z[:, 0], z[:, 1]) - 0.5 * sigma**2 + z[:, 2] - 0.5 * squares - log_det
+        evidence = gaussian_evidence(smooth(x, rho, alpha, sigma[:, None, None]), y)
+        return gp_prior(z[:, 0], z[:, 1]) - 0.5 * sigma**2 + z[:, 2] + evidence
 
     names = ["log rho", "log alpha", "log sigma"]
     return case(log_density, names, "Gaussian process", len(y))
@@ -66,12 +90,12 @@ def gp_pois_regr(data: dict) -> Case:
 
     def log_density(z: Array) -> Array:
         rho, alpha = anp.exp(z[:, :2]).T
-        f = anp.sum(smooth(x, rho, alpha, 1e-10) * z[:, None, 2:], axis=2)
+        f = anp.sum(cholesky(smooth(x, rho, alpha, 1e-10)) * z[:, None, 2:], axis=2)
         likelihood = anp.sum(counts * f - anp.exp(f), axis=1)
         return gp_prior(z[:, 0], z[:, 1]) - 0.5 * anp.sum(z[:, 2:] ** 2, axis=1) + likelihood
 
     def factor(z: Array) -> Array:
-        return smooth(x, *np.exp(z[:, :2]).T, 1e-10)
+        return cholesky(smooth(x, *np.exp(z[:, :2]).T, 1e-10))
 
     def natural(z: Array) -> Array:
         return np.column_stack([np.exp(z[:, :2]), np.sum(factor(z) * z[:, None, 2:], axis=2)])
@@ -86,18 +110,29 @@ def gp_pois_regr(data: dict) -> Case:
 
 
 # ---------------------------------------------------------------------------------- a mixture
+def quadratic(log_share: Array, mean: Array, sd: Array) -> Array:
+    """ln of a share of a Gaussian as coefficients of 1, y and y^2, up to a constant, (n, 3)."""
+    each = [log_share - anp.log(sd) - 0.5 * (mean / sd) ** 2, mean / sd**2, -0.5 / sd**2]
+    return anp.stack(each, axis=1)
+
+
 def low_dim_gauss_mix(data: dict) -> Case:
     y = np.array(data["y"])
+    powers = np.stack([np.ones(len(y)), y, y**2])
+    total = powers.sum(axis=1)
 
     def log_density(z: Array) -> Array:
-        low, log_gap, t = z[:, :1], z[:, 1:2], z[:, 4:]
-        scales = anp.exp(z[:, 2:4])
-        one = log_sigmoid(t) + normal(y, low, scales[:, :1])
-        two = log_sigmoid(-t) + normal(y, low + anp.exp(log_gap), scales[:, 1:])
-        high = (low + anp.exp(log_gap))[:, 0]
-        prior = -0.125 * (low[:, 0] ** 2 + high**2 + anp.sum(scales**2, axis=1))
+        low, scales = z[:, 0], anp.exp(z[:, 2:4])
+        high = low + anp.exp(z[:, 1])
+        parts = [
+            quadratic(log_sigmoid(z[:, 4]), low, scales[:, 0]),
+            quadratic(log_sigmoid(-z[:, 4]), high, scales[:, 1]),
+        ]
+        odds = anp.dot(parts[0] - parts[1], powers)
+        likelihood = anp.sum(anp.logaddexp(0.0, odds), axis=1) + anp.dot(parts[1], total)
+        prior = -0.125 * (low**2 + high**2 + anp.sum(scales**2, axis=1))
         jacobian = z[:, 1] + z[:, 2] + z[:, 3] + 5 * log_slope(z[:, 4])  # with Beta(5, 5)
-        return anp.sum(anp.logaddexp(one, two), axis=1) + prior + jacobian
+        return likelihood + prior + jacobian
 
     def natural(z: Array) -> Array:
         high = z[:, 0] + np.exp(z[:, 1])

@@ -2,7 +2,7 @@
 
 import autograd.numpy as anp
 import numpy as np
-from autograd.tracer import getval
+from autograd.extend import defvjp, primitive
 
 from nflib_min._arrays import Array
 from reproduce.posteriordb.case import (
@@ -32,13 +32,26 @@ def ar_k(data: dict) -> Case:
     return case(made.target._log_density, made.names, "autoregression", made.size)
 
 
+@primitive
 def recurrence(a: Array, r: Array) -> Array:
-    """e_t = r_t + a e_{t-1} for all t, by doubling: (n,) and (n, T) -> (n, T)."""
-    T, shift, a = r.shape[1], 1, a[:, None]
-    while shift < T:
-        before = anp.concatenate([0 * r[:, :shift], r[:, : T - shift]], axis=1)
-        r, a, shift = r + a * before, a * a, 2 * shift
-    return r
+    """e_t = r_t + a e_{t-1} for all t: (n,) and (n, T) -> (n, T)."""
+    e = np.empty(r.T.shape)
+    e[0] = r[:, 0]
+    for t in range(1, len(e)):
+        e[t] = r[:, t] + a * e[t - 1]
+    return e.T
+
+
+def backward(e: Array, a: Array, g: Array) -> Array:
+    """The gradient for r: the same recurrence, backward in time."""
+    return recurrence(a, g[:, ::-1])[:, ::-1]
+
+
+defvjp(
+    recurrence,
+    lambda e, a, r: lambda g: np.sum(backward(e, a, g)[:, 1:] * e[:, :-1], axis=1),
+    lambda e, a, r: lambda g: backward(e, a, g),
+)
 
 
 def arma11(data: dict) -> Case:
@@ -87,38 +100,55 @@ def garch11(data: dict) -> Case:
     return case(log_density, names, "changing variance", len(y), natural, back)
 
 
-def hidden_states(log_emission: Array, first: Array, second: Array) -> Array:
-    r"""ln p of a chain of two states, the products of its matrices taken in pairs.
+def prepared(log_emission: Array, log_moves: Array) -> tuple[Array, Array, Array]:
+    """Emissions, (T, 2, n), the larger of two 1, moves, (from, to, n), and what was divided out."""
+    top = log_emission.max(axis=0)
+    emission = np.ascontiguousarray(np.exp(log_emission - top).transpose(2, 0, 1))
+    return emission, np.exp(log_moves), top.sum(axis=1)
 
-    log_emission : (n, T, 2). first, second : logits of going from state 1, and from 2, to 1. Each
-    matrix has entries $\theta_{jk} p(y_t | k)$; the first step has no transition.
-    """
-    moves = anp.stack(
-        [
-            anp.stack([log_sigmoid(first), log_sigmoid(-first)], axis=1),
-            anp.stack([log_sigmoid(second), log_sigmoid(-second)], axis=1),
-        ],
-        axis=1,
-    )  # (n, from, to)
-    start = log_emission[:, 0]
-    logs = moves[:, None] + log_emission[:, 1:, None, :]
-    top = np.max(getval(logs), axis=(2, 3), keepdims=True)  # a constant: its gradient cancels
-    M, total = anp.exp(logs - top), np.sum(top, axis=(1, 2, 3))
-    while M.shape[1] > 1:
-        odd = M[:, -1:] if M.shape[1] % 2 else None
-        pairs = M.shape[1] // 2
-        left, right = M[:, : 2 * pairs : 2], M[:, 1 : 2 * pairs : 2]
-        M = left[..., :, :1] * right[..., :1, :] + left[..., :, 1:] * right[..., 1:, :]
-        scale = np.max(getval(M), axis=(2, 3), keepdims=True)
-        M, total = M / scale, total + np.sum(np.log(scale), axis=(1, 2, 3))
-        M = M if odd is None else anp.concatenate([M, odd], axis=1)
-    ends = start[:, :, None] + anp.log(M[:, 0])
-    return (
-        anp.logaddexp(
-            anp.logaddexp(ends[:, 0, 0], ends[:, 0, 1]), anp.logaddexp(ends[:, 1, 0], ends[:, 1, 1])
-        )
-        + total
-    )
+
+def filtered(emission: Array, moves: Array) -> tuple[Array, Array]:
+    """Forward probabilities of the states, (T, 2, n), and their scales, (T, n)."""
+    ahead, scale = np.empty(emission.shape), np.empty((len(emission), emission.shape[2]))
+    for t, seen in enumerate(emission):
+        before = ahead[t - 1]
+        now = seen * (before[0] * moves[0] + before[1] * moves[1]) if t > 0 else seen
+        scale[t] = now[0] + now[1]
+        ahead[t] = now / scale[t]
+    return ahead, scale
+
+
+@primitive
+def hidden_states(log_emission: Array, log_moves: Array) -> Array:
+    """ln p of a chain of two states, (2, n, T) and (from, to, n) -> (n,); the first has no move."""
+    emission, moves, top = prepared(log_emission, log_moves)
+    return np.log(filtered(emission, moves)[1]).sum(axis=0) + top
+
+
+def states_gradient(log_emission: Array, log_moves: Array) -> tuple[Array, Array]:
+    """Those of ln p: the chances of each state, and the expected number of each move."""
+    emission, moves, _ = prepared(log_emission, log_moves)
+    ahead, scale = filtered(emission, moves)
+    behind = np.ones(ahead.shape)
+    for t in range(len(ahead) - 1, 0, -1):
+        later = emission[t] * behind[t] / scale[t]
+        behind[t - 1] = moves[:, 0] * later[0] + moves[:, 1] * later[1]
+    later = emission[1:] * behind[1:] / scale[1:, None]
+    pairs = [[np.sum(ahead[:-1, j] * later[:, k], axis=0) for k in range(2)] for j in range(2)]
+    return (ahead * behind).transpose(1, 2, 0), np.array(pairs) * moves
+
+
+defvjp(
+    hidden_states,
+    lambda value, e, m: lambda g: g[:, None] * states_gradient(e, m)[0],
+    lambda value, e, m: lambda g: g * states_gradient(e, m)[1],
+)
+
+
+def log_moves(first: Array, second: Array) -> Array:
+    """ln of the chances to go, (from, to, n), by the logits of going from 1, and from 2, to 1."""
+    rows = [anp.stack([log_sigmoid(t), log_sigmoid(-t)]) for t in (first, second)]
+    return anp.stack(rows)
 
 
 def ordered(log_first: Array, log_gap: Array) -> Array:
@@ -138,10 +168,10 @@ def hmm_example(data: dict) -> Case:
 
     def log_density(z: Array) -> Array:
         mu = ordered(z[:, 2], z[:, 3])
-        emission = -0.5 * (y[None, :, None] - mu[:, None, :]) ** 2
+        emission = -0.5 * (y - mu.T[:, :, None]) ** 2
         jacobian = log_slope(z[:, 0]) + log_slope(z[:, 1]) + z[:, 2] + z[:, 3]
         prior = normal(mu[:, 0], 3, 1) + normal(mu[:, 1], 10, 1)
-        return hidden_states(emission, z[:, 0], z[:, 1]) + prior + jacobian
+        return hidden_states(emission, log_moves(z[:, 0], z[:, 1])) + prior + jacobian
 
     def natural(z: Array) -> Array:
         return np.column_stack([sigmoid(z[:, :2]), ordered(z[:, 2], z[:, 3])])
@@ -160,12 +190,8 @@ def hmm_drive(data: dict) -> Case:
 
     def log_density(z: Array) -> Array:
         phi, rate = ordered(z[:, 2], z[:, 3]), ordered(z[:, 4], z[:, 5])
-        emission = (
-            anp.log(phi)[:, None, :]
-            - u[None, :, None] * phi[:, None, :]
-            + anp.log(rate)[:, None, :]
-            - v[None, :, None] * rate[:, None, :]
-        )
+        phis, rates = phi.T[:, :, None], rate.T[:, :, None]
+        emission = anp.log(phis) - u * phis + anp.log(rates) - v * rates
         # Dirichlet priors of two states, with the logit's Jacobian
         beta = sum(
             alpha[j, 0] * log_sigmoid(z[:, j]) + alpha[j, 1] * log_sigmoid(-z[:, j])
@@ -173,7 +199,9 @@ def hmm_drive(data: dict) -> Case:
         )
         prior = normal(phi[:, 0], 0, 1) + normal(phi[:, 1], 3, 1)
         prior = prior + normal(rate[:, 0], 0, 1) + normal(rate[:, 1], 3, 1) + beta
-        return hidden_states(emission, z[:, 0], z[:, 1]) + prior + anp.sum(z[:, 2:], axis=1)
+        return (
+            hidden_states(emission, log_moves(z[:, 0], z[:, 1])) + prior + anp.sum(z[:, 2:], axis=1)
+        )
 
     def natural(z: Array) -> Array:
         both = ordered(z[:, 2], z[:, 3]), ordered(z[:, 4], z[:, 5])
