@@ -129,6 +129,15 @@ def accurate(errors: list[float]) -> bool:
     return errors[0] <= 0.14 and errors[1] <= 0.15
 
 
+def study(defaults: bool = True, folder: Path = FOLDER) -> list[dict]:
+    """The runs of `fit_posterior` on models of posteriordb; or those that left necks as they are."""
+    return [
+        row
+        for row in load("posteriordb", folder)
+        if row["settings"].get("uncentre", True) == defaults
+    ]
+
+
 def outcomes(rows: list[dict], weights: bool = False) -> list[str]:
     """What became of each run of the study: right or false, a pass or a refusal.
 

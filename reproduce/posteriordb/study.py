@@ -21,8 +21,10 @@ from reproduce.runs import Task
 SEEDS = 3
 
 
-def judge(*, model: str, version: int, seed: int) -> dict:
+def judge(*, model: str, version: int, seed: int, uncentre: bool = True) -> dict:
     """One call of `fit_posterior`, and how far its answer is from the reference.
+
+    uncentre : False leaves a centred hierarchy as it is, and the judge with a fit that is worse.
 
     Returns
     -------
@@ -33,7 +35,9 @@ def judge(*, model: str, version: int, seed: int) -> dict:
     """
     case, rows = posteriordb.load(model), {"gradients": 0, "density": 0}
     start = time.process_time()
-    q = fit_posterior(counted(case.target, rows), rng=np.random.default_rng(seed))
+    q = fit_posterior(
+        counted(case.target, rows), rng=np.random.default_rng(seed), uncentre=uncentre
+    )
     seconds = time.process_time() - start
     if q.interrupted:
         raise KeyboardInterrupt
@@ -90,11 +94,14 @@ def errors(
     return [round(float(each.max()), 4) for each in off]
 
 
+CENTRED = ("eight_schools-eight_schools_centered", "radon_mn-radon_partially_pooled_centered")
+
+
 def tasks(quick: bool = False) -> list[Task]:
-    """Every model with every seed, the first seed of all first."""
+    """Every model with every seed, the first seed of all first; then centred ones as they are."""
     names = list(posteriordb.MODELS)[:1] if quick else list(posteriordb.MODELS)
-    return [
-        Task(judge, {"model": model, "version": 1}, seed)
-        for seed in range(1 if quick else SEEDS)
-        for model in names
-    ]
+    seeds, common = range(1 if quick else SEEDS), {"version": 1}
+    plain = [Task(judge, common | {"model": model}, seed) for seed in seeds for model in names]
+    left = [(model, seed) for model in (() if quick else CENTRED) for seed in seeds]
+    common["uncentre"] = False
+    return plain + [Task(judge, common | {"model": model}, seed) for model, seed in left]
