@@ -130,7 +130,7 @@ def accurate(errors: list[float]) -> bool:
 
 
 def study(defaults: bool = True, folder: Path = FOLDER) -> list[dict]:
-    """The runs of `fit_posterior` on models of posteriordb; or those that left necks as they are."""
+    """The study's runs with default settings; or those that left necks as they are."""
     return [
         row
         for row in load("posteriordb", folder)
