@@ -221,50 +221,25 @@ def all_fits(rows):
     show(fig)
 
 
-def study(rows):
-    """Each run of the study as two dots: the chains' R-hat, and the largest error; one row a model.
-
-    The marker says the verdict; models of one kind stand together.
-    """
-    groups = {}
-    for values, model in ((row["values"], row["settings"]["model"]) for row in rows):
-        kind = groups.setdefault(values["kind"], {})
-        kind.setdefault(model.partition("-")[2], []).append(values)
-    kinds = {
-        "good": {"marker": "o", "color": FLOW},
-        "usable with importance weights": {"marker": "o", "mec": FLOW, "mfc": "none"},
-        "use the chains' draws": {"marker": "D", "color": BASE},
-        "do not trust": {"marker": "x", "color": "black"},
-    }
-    fig, axes = plt.subplots(1, 2, figsize=(7.2, 6.4), layout="constrained", sharey=True)
-    names, y = {}, 0.0
-    for kind, models in groups.items():
-        y += 0.9
-        names[y] = kind
-        for model, runs in models.items():
-            y += 1.0
-            names[y] = american(model).replace("_model", "").replace("_", " ")
-            for values in runs:
-                r_hat = 1.0 if values["r_hat"] is None else values["r_hat"]
-                error = max(values["real"][0] / 0.14, values["real"][1] / 0.15)
-                how = {"ls": "", "ms": 5, **kinds[values["verdict"]]}
-                axes[0].plot(max(r_hat - 1, 1.2e-3), y, **how)
-                axes[1].plot(max(error, 0.03), y, **how)
-        y += 0.3
-    axes[0].set_yticks(list(names), list(names.values()))
-    for label in axes[0].get_yticklabels():
-        if label.get_text() in groups:
-            label.set(fontweight="bold")
-    for ax, mark in zip(axes, (0.1, 1.0), strict=True):
-        ax.tick_params(length=0, axis="y", labelsize=8.5)
-        ax.axvline(mark, color="0.6", lw=0.9, zorder=0)
-    axes[0].set(xscale="log", xlim=(1e-3, 3), ylim=(y + 0.5, 0), xlabel="largest R-hat of the chains")
-    axes[0].set_xticks([0.001, 0.01, 0.1, 1], ["1.001", "1.01", "1.1", "2"])
-    axes[1].set(xscale="log", xlim=(0.025, 8), xlabel="largest error, in what counts as accurate")
-    axes[1].set_xticks([0.1, 1], ["0.1", "1"])
-    shown = {row["values"]["verdict"] for row in rows}
-    for label, how in kinds.items():
-        if label in shown:
-            axes[1].plot([], [], ls="", ms=5, label=label, **how)
-    axes[1].legend(frameon=False, loc="upper right", fontsize=8)
+def gradients(ends):
+    """KL against draws a step, both gradients, a panel a target: medians, and every seed."""
+    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.0), layout="constrained")
+    names = list(dict.fromkeys(target for target, _, _ in ends))
+    for ax, target in zip(axes, names, strict=True):
+        for path, style, color in ((True, "o-", FLOW), (False, "s--", BASE)):
+            kls = {n: kl for (name, n, kind), kl in ends.items() if (name, kind) == (target, path)}
+            batches = sorted(kls)
+            label = "path gradient" if path else "full gradient"
+            middle = [np.median(kls[n]) for n in batches]
+            ax.loglog(batches, middle, style, color=color, label=label)
+            for n in batches:
+                ax.plot([n] * len(kls[n]), kls[n], ".", color=color, alpha=0.4)
+        ax.set(title=american(target), xlabel="draws a step", ylabel="KL(q || p), nats")
+        ax.set_xticks(batches, batches)
+        ax.set_xticks([], minor=True)
+        low, high = ax.get_ylim()
+        ticks = [t for t in (0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if low < t < high]
+        ax.set_yticks(ticks, [str(t) for t in ticks])
+        ax.set_yticks([], minor=True)
+    axes[0].legend(frameon=False, loc="center left", bbox_to_anchor=(0, 0.6))
     show(fig)
