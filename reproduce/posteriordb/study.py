@@ -21,10 +21,11 @@ from reproduce.runs import Task
 SEEDS = 3
 
 
-def judge(*, model: str, version: int, seed: int, uncentre: bool = True) -> dict:
+def judge(*, model: str, version: int, seed: int, uncentre: bool = True, steps: int = 3000) -> dict:
     """One call of `fit_posterior`, and how far its answer is from the reference.
 
     uncentre : False leaves a centred hierarchy as it is, and the judge with a fit that is worse.
+    steps : as of `fit_posterior`, for a run that is only to show that it runs.
 
     Returns
     -------
@@ -36,7 +37,7 @@ def judge(*, model: str, version: int, seed: int, uncentre: bool = True) -> dict
     case, rows = posteriordb.load(model), {"gradients": 0, "density": 0}
     start = time.process_time()
     q = fit_posterior(
-        counted(case.target, rows), rng=np.random.default_rng(seed), uncentre=uncentre
+        counted(case.target, rows), rng=np.random.default_rng(seed), uncentre=uncentre, steps=steps
     )
     seconds = time.process_time() - start
     if q.interrupted:
@@ -99,9 +100,16 @@ CENTRED = ("eight_schools-eight_schools_centered", "radon_mn-radon_partially_poo
 
 def tasks(quick: bool = False) -> list[Task]:
     """Every model with every seed, the first seed of all first; then centred ones as they are."""
-    names = list(posteriordb.MODELS)[:1] if quick else list(posteriordb.MODELS)
-    seeds, common = range(1 if quick else SEEDS), {"version": 1}
-    plain = [Task(judge, common | {"model": model}, seed) for seed in seeds for model in names]
-    left = [(model, seed) for model in (() if quick else CENTRED) for seed in seeds]
-    common["uncentre"] = False
-    return plain + [Task(judge, common | {"model": model}, seed) for model, seed in left]
+    if quick:
+        return [
+            Task(judge, {"model": next(iter(posteriordb.MODELS)), "version": 1, "steps": 50}, 0)
+        ]
+    plain = {"version": 1}
+    centred = {"version": 1, "uncentre": False}
+    return [
+        Task(judge, {"model": model, **plain}, seed)
+        for seed in range(SEEDS)
+        for model in posteriordb.MODELS
+    ] + [
+        Task(judge, {"model": model, **centred}, seed) for model in CENTRED for seed in range(SEEDS)
+    ]
