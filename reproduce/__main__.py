@@ -18,7 +18,8 @@ ENTRIES = {
     "fig1": "figure 1: planar and radial layers on two bases (a minute)",
     "fig3": "figure 3: four densities by 2, 8, 32 layers, the curve against K, the ablations",
     "mnist": "figure 4 and table 2: MNIST, every length, with and without flows (hours)",
-    "posteriors": "notebook 06: six posteriors by five families, two gradients (half an hour)",
+    "posteriors": "notebook 06: six posteriors by five families, two gradients; fit_posterior on "
+    "models of posteriordb (two hours)",
     "table3": "table 3: says why it is not here",
     "ledger": "LEDGER.md and README's summary, from the results alone",
     "subset": "notebooks/data/mnist_binarised.npz, from the originals",
@@ -112,9 +113,11 @@ def run_mnist(at: Output) -> None:
 
 def run_posteriors(at: Output) -> None:
     from reproduce import posteriors
+    from reproduce.posteriordb import study
 
     at.collected("posteriors", posteriors.tasks(at.options.quick))
     at.collected("gradients", posteriors.comparisons(at.options.quick))
+    at.collected("posteriordb", study.tasks(at.options.quick))
 
 
 STEPS = {"fig1": run_fig1, "fig3": run_fig3, "mnist": run_mnist, "posteriors": run_posteriors}

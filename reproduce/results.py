@@ -119,7 +119,38 @@ def against_K(
     return dict(sorted(found.items()))
 
 
-# What notebook 06 reads: six posteriors by five families
+# What notebook 06 reads: models of posteriordb, and six posteriors by five families
+def accurate(errors: list[float]) -> bool:
+    """True if means are within 0.1 sd, and 0.04 for Monte Carlo errors, and sds within 15 %.
+
+    >>> accurate([0.12, 0.03]), accurate([0.05, 0.21])
+    (True, False)
+    """
+    return errors[0] <= 0.14 and errors[1] <= 0.15
+
+
+def study(defaults: bool = True, folder: Path = FOLDER) -> list[dict]:
+    """The study's runs with default settings; or those that left necks as they are."""
+    return [
+        row
+        for row in load("posteriordb", folder)
+        if row["settings"].get("uncentre", True) == defaults
+    ]
+
+
+def outcomes(rows: list[dict], weights: bool = False) -> list[str]:
+    """What became of each run of the study: right or false, a pass or a refusal.
+
+    weights : of the verdict that the weights alone would have given on the same fit.
+    """
+    found = []
+    for values in (row["values"] for row in rows):
+        at = values["weights"] if weights else values
+        passed, right = at["verdict"] != "do not trust", accurate(at["real"])
+        found.append(f"{'right' if passed == right else 'false'} {'pass' if passed else 'refusal'}")
+    return found
+
+
 def medians(rows: list[dict]) -> dict[tuple[str, str], dict]:
     """(target, family) -> the values of the seed whose KL is the median, the lower one of two.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reproduce import paper
 from reproduce.ledger import pictures, table_2
+from reproduce.ledger.study import study
 from reproduce.ledger.verdicts import VERDICTS, Line, count, minutes
 from reproduce.results import FOLDER as RESULTS
 from reproduce.results import load
@@ -15,7 +16,7 @@ from tools.files import write
 from tools.markdown import between, render, table
 
 LEDGER, README = RESULTS.with_name("LEDGER.md"), RESULTS.parent.parent / "README.md"
-NAMES = ("fig1", "fig3", "ablations", "trials", "mnist")
+NAMES = ("fig1", "fig3", "ablations", "trials", "mnist", "posteriordb")
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
 HVI_REASON = (
     "Hamiltonian variational inference needs a reverse model of the momenta, and in every layer "
@@ -75,6 +76,7 @@ def text(results: dict) -> str:
         "ablations": pictures.ablations(results["ablations"]) if "ablations" in results else None,
         "trials": pictures.trials(results) if "trials" in results else None,
         "mnist": table_2.tables(results["mnist"]) if "mnist" in results else None,
+        "study": study(results["posteriordb"]) if "posteriordb" in results else None,
         "errata": errata(results),
         "origins": origins(results),
     }

@@ -12,6 +12,7 @@ import pytest
 from nflib_min.targets import table_1, w1, w2, w3
 from reproduce import fig1, fig3, posteriors, results, runs
 from reproduce.__main__ import RESULTS, Output, main, parser
+from reproduce.posteriordb import study
 
 
 # ------------------------------------------------------------------------------------- figure 1
@@ -158,10 +159,12 @@ def test_the_posteriors_of_notebook_06_are_an_entry_too(tmp_path, monkeypatch):
     for name in ("tasks", "comparisons"):
         quick = getattr(posteriors, name)(True)
         monkeypatch.setattr(posteriors, name, lambda _, first=quick[:1]: first)
+    (one,) = study.tasks(True)
+    monkeypatch.setattr(study, "tasks", lambda _: [one])
     tracked = {path: path.read_bytes() for path in RESULTS.parent.glob("**/*.[jpm][snd]*")}
     for quick, out in (["--quick"], tmp_path / "quick"), ([], tmp_path):
         assert main(["posteriors", *quick, "--jobs", "1", "--out", str(tmp_path)]) == 0
-        for name in ("posteriors", "gradients"):
+        for name in ("posteriors", "gradients", "posteriordb"):
             (row,) = results.load(name, out / "results")
             assert row["cpu_seconds"] > 0 and row["commit"] == runs.commit()  # None without git
     assert {path: path.read_bytes() for path in RESULTS.parent.glob("**/*.[jpm][snd]*")} == tracked
