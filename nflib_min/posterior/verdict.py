@@ -176,11 +176,23 @@ def advice(
     drawn = z[rng.choice(len(z), NECK_DRAWS, p=w / w.sum())]
     known = {neck.scale for neck in fitter.necks}
     found = [n for n in find_necks(fitter.target, drawn, z.std(axis=0)) if n.scale not in known]
+    members = [narrow([names[j] for j in neck.members]) for neck in found]
     return [
-        f"{names[neck.scale]}: its neck is not covered; where {names[neck.members[0]]} and "
-        f"{len(neck.members) - 1} more narrow with it, write theta = mu + tau * eta"
-        for neck in found
+        f"{names[neck.scale]}: its neck is not covered; where {who} with it, "
+        "write theta = mu + tau * eta"
+        for neck, who in zip(found, members, strict=True)
     ]
+
+
+def narrow(names: list[str]) -> str:
+    """The subject and verb of a neck's members.
+
+    >>> narrow(["a"]), narrow(["a", "b"]), narrow(["a", "b", "c"])
+    ('a narrows', 'a and b narrow', 'a and 2 more narrow')
+    """
+    if len(names) == 1:
+        return f"{names[0]} narrows"
+    return f"{names[0]} and {names[1] if len(names) == 2 else f'{len(names) - 1} more'} narrow"
 
 
 def missed_mass(
