@@ -26,8 +26,8 @@ HEADS = [
 
 def study(rows: list[dict]) -> dict:
     """Counts, and a line for each model: its verdicts, its worst errors over seeds, its cost."""
-    necks = [row for row in rows if not row["settings"].get("uncentre", True)]
-    rows = [row for row in rows if row["settings"].get("uncentre", True)]
+    worse = [row for row in rows if row["settings"].get("gaussian")]
+    rows = [row for row in rows if not row["settings"].get("gaussian")]
     groups = {}
     for row in rows:
         groups.setdefault(row["settings"]["model"], []).append(row)
@@ -45,22 +45,14 @@ def study(rows: list[dict]) -> dict:
         "heads": HEADS,
         "lines": [line(name, group) for name, group in groups.items()],
         "missed": missed(rows),
-        "necks": [neck(row, what) for row, what in zip(necks, outcomes(necks), strict=True)],
-        "neck_heads": ["model", "seed", "verdict", "mean, sd", "R-hat", "", "by weights alone"],
+        "worse": {
+            "runs": len(worse),
+            "accurate": sum(accurate(row["values"]["real"]) for row in worse),
+            "counts": counted(outcomes(worse)),
+            "weights": counted(outcomes(worse, weights=True)),
+            "missed": missed(worse),
+        },
     }
-
-
-def neck(row: dict, what: str) -> list[str]:
-    values = row["values"]
-    return [
-        row["settings"]["model"],
-        str(row["seed"]),
-        SHORT.get(values["verdict"], values["verdict"]),
-        ", ".join(f"{error:.2f}" for error in values["real"]),
-        f"{values['r_hat']:.3f}",
-        what,
-        SHORT.get(values["weights"]["verdict"], values["weights"]["verdict"]),
-    ]
 
 
 def counted(found: list[str]) -> str:

@@ -110,26 +110,16 @@ def gp_pois_regr(data: dict) -> Case:
 
 
 # ---------------------------------------------------------------------------------- a mixture
-def quadratic(log_share: Array, mean: Array, sd: Array) -> Array:
-    """ln of a share of a Gaussian as coefficients of 1, y and y^2, up to a constant, (n, 3)."""
-    each = [log_share - anp.log(sd) - 0.5 * (mean / sd) ** 2, mean / sd**2, -0.5 / sd**2]
-    return anp.stack(each, axis=1)
-
-
 def low_dim_gauss_mix(data: dict) -> Case:
     y = np.array(data["y"])
-    powers = np.stack([np.ones(len(y)), y, y**2])
-    total = powers.sum(axis=1)
 
     def log_density(z: Array) -> Array:
         low, scales = z[:, 0], anp.exp(z[:, 2:4])
         high = low + anp.exp(z[:, 1])
-        parts = [
-            quadratic(log_sigmoid(z[:, 4]), low, scales[:, 0]),
-            quadratic(log_sigmoid(-z[:, 4]), high, scales[:, 1]),
-        ]
-        odds = anp.dot(parts[0] - parts[1], powers)
-        likelihood = anp.sum(anp.logaddexp(0.0, odds), axis=1) + anp.dot(parts[1], total)
+        # not by sums of y and y^2: where a scale is tiny their rounding errors have no bound
+        one = log_sigmoid(z[:, 4:]) + normal(y, low[:, None], scales[:, :1])
+        two = log_sigmoid(-z[:, 4:]) + normal(y, high[:, None], scales[:, 1:])
+        likelihood = anp.sum(anp.logaddexp(one, two), axis=1)
         prior = -0.125 * (low**2 + high**2 + anp.sum(scales**2, axis=1))
         jacobian = z[:, 1] + z[:, 2] + z[:, 3] + 5 * log_slope(z[:, 4])  # with Beta(5, 5)
         return likelihood + prior + jacobian
