@@ -540,7 +540,7 @@ print(f"islands: {half.verdict}, missed {half.missed:.1f} of the mass")
 #
 # ## Who judges the judge?
 #
-# A verdict is a claim as well, and claims can be counted. posteriordb collects real models with their data, many with long runs of Stan to compare with. For 24 of them we have written the densities anew and held them against the reference draws by Stein's identity ([`posteriordb`](../reproduce/posteriordb/study.py)): regressions, time series, Gaussian processes, hierarchies with up to 88 coordinates. `fit_posterior` gets each of them with its defaults, and with three seeds (4 slow ones with fewer). The numbers in its verdict were set on five other models; that a sampler should judge at all, with $\hat R < 1.1$, was learned from earlier runs of many of these.
+# A verdict is a claim as well, and claims can be counted. posteriordb collects real models with their data, many with long runs of Stan to compare with. For 24 of them we have written the densities anew and held them against the reference draws by Stein's identity ([`posteriordb`](../reproduce/posteriordb/study.py)): regressions, time series, Gaussian processes, hierarchies with up to 88 coordinates. `fit_posterior` gets each of them with its defaults, and with three seeds (four of them with one). The numbers in its verdict were set on five other models; that a sampler should judge at all, with $\hat R < 1.1$, was learned from earlier runs of many of these.
 #
 # An answer counts as accurate if each mean is within 0.1 sd of the reference, with 0.04 for Monte Carlo errors, and each sd within 15 %. A verdict is right if it passes what is accurate or refuses what is not.
 #
