@@ -19,7 +19,7 @@
 # %% [markdown]
 # # Does a flow posterior give the right answer?
 #
-# On four posteriors of real data the best of our families comes within 0.03 nats of the truth, where an independent Gaussian loses 0.3 to 20. Whether *your* fit is right, its importance weights $p/q$ can tell, as far as $q$ has draws; and where tails are heavy there is still a case for a sampler.
+# On four posteriors of real data the best of our families comes within 0.03 nats of the truth, where an independent Gaussian loses 0.3 to 20. Whether *your* fit is right, its importance weights $p/q$ can tell as far as $q$ has draws, and a sampler that starts from these draws can tell a little farther; what lies apart takes another look.
 #
 # The flows and their loss are those of [Variational inference with normalizing flows](https://arxiv.org/abs/1505.05770) (Rezende and Mohamed, 2015), eq. (15) there. The paper tries them on energies and on images; here somebody wants to know the answer.
 #
@@ -234,19 +234,16 @@ for name, (flow, params) in fits.items():
     z, log_q = flow.sample_and_log_prob(params, 20_000, rng)
     found[name] = judged(z, schools.log_density(z) - log_q)
     print("".join(f"{x + 0.0:8.1f}" for x in found[name]), name)
-effects = z[:, 2:]  # of RealNVP, the last
-assert np.allclose((effects.mean(axis=0) - mean[2:]) / sd[2:], 0, atol=0.1)
-assert np.allclose(effects.std(axis=0) / sd[2:], 1, atol=0.1)
+x = (z[:, 2:] - mean[2:]) / sd[2:]  # the effects by RealNVP, the last
+assert np.allclose([x.mean(axis=0), x.std(axis=0) - 1], 0, atol=0.1)
 
 # %%
 both = np.array([found["mean-field"], found["full rank"]])
-assert np.allclose(both[:, 0], [2.1, 1.3], atol=0.08)
-assert both[:, 3].max() < 0.3 and 0.6 < both[0, 2] < 0.9
-assert both[:, 5].max() < 0.01 and small > 0.19
+assert np.allclose(both[:, 0], [2.1, 1.3], atol=0.08) and small > 0.19
+assert (both[:, [3, 5]] < [0.3, 0.01]).all() and 0.6 < both[0, 2] < 0.9
 kl, neck_off, tau_off, neck_sd, tau_sd, *asked = found["RealNVP"]
-assert kl < 0.12 and abs(tau_off) < 0.06 and abs(tau_sd - 1) < 0.1
-assert np.allclose(asked, [small, promise], atol=0.06)
-assert 0.03 < neck_off < 0.2 and 0.7 < neck_sd < 0.9
+assert abs(tau_off) < 0.06 and 0.9 < tau_sd < 1.1 and 0.7 < neck_sd < 0.9
+assert np.allclose(asked, [small, promise], atol=0.06) and kl < 0.12
 
 # %% [markdown]
 # The Gaussians pick one width for $\theta$ and stay away from the neck, where it would be far too wide: the reverse divergence punishes draws where the posterior is tiny. What they get wrong is the first question. Both say that the spread cannot possibly be below one point, where the truth gives that one chance in five, and mean-field overestimates $\tau$ by 0.7 standard deviations.
@@ -484,7 +481,7 @@ names = "logistic", "eight_schools_non_centred", "eight_schools_centred"
 nuts = easy, _, run = [results.reference(name) for name in names]
 cost = [run["cost"]["gradients_per_effective_draw"] for run in nuts]
 neck = (run["mean"][1] - schools.mean[1]) / schools.sd[1]
-assert abs(neck - 0.27) < 0.01 and neck_off < neck
+assert abs(neck - 0.27) < 0.01 and 0.03 < neck_off < 0.2
 assert run["sd"][1] < min(neck_sd, 0.7) * schools.sd[1]
 seen = run["diagnostics"]
 assert max(seen["r_hat"]) < 1.01 and seen["divergences"] > 80
@@ -492,6 +489,7 @@ flow = rows["logistic regression, cancer", "RealNVP"]
 warm_up = easy["cost"]["gradients"]["warmup"]
 assert warm_up + 2000 * cost[0] < flow["gradients"] / 20
 print("gradients an effective draw:", ", ".join(f"{c:.0f}" for c in cost))
+
 
 # %% [markdown]
 # On a well-behaved posterior NUTS needs a handful of gradients for an effective draw: two thousand draws, warm-up included, cost less than a twentieth of the flow's training, they are exact in the limit, and no family had to be chosen. On the centered funnel it needs hundreds for each and is biased in the neck, more than the flow, with an $\hat R$ that looks converged; its divergences are the warning. In the non-centered coordinates it is cheap again.
@@ -504,34 +502,13 @@ print("gradients an effective draw:", ", ".join(f"{c:.0f}" for c in cost))
 #
 # Every fit here used the path gradient: of the two places where the parameters enter $\ln q_\phi(z_K)$ it keeps the one through $z_K$ and leaves out the other, the score, which has mean 0 and is noise alone ([(N5) of notebook 01](01_elbo.ipynb#eq-N5)). A flow carries $\nabla_z \ln q$ forward with the points ([`bijections.py`](../nflib_min/bijections.py)). Does it matter in practice? RealNVP was trained with 150,000 evaluations of the target's gradient, in batches of 32, 128 or 512, so that a small batch means many steps: 4688, or 293.
 #
-# > **Predict.** Where will it matter more: on the tumors, where the flow ends close to $p$, or on the centered schools, where it does not? And what does the batch do?
-
-# %% alt="Final divergence against draws a step for two gradients on two targets. The path gradient's line lies below the full one's in both panels, far below on the left; all but the full one on the left rise with the batch." caption="RealNVP after 150,000 evaluations of the target's gradient: medians (lines) and three seeds (dots). The path gradient ends lower at every batch. On the tumors the full gradient stalls, whatever the batch; otherwise small batches end lower."
-ends = {}
-for run in results.load("gradients"):
-    s = run["settings"]
-    key = s["target"], s["batch"], s["path_gradient"]
-    ends.setdefault(key, []).append(run["values"]["kl"][0])
-kl = {key: np.median(values) for key, values in ends.items()}
-gains = [kl[t, n, False] / kl[t, n, True] for t, n, path in ends if path]
-assert 1.4 < min(gains) < 1.5 and 7 < max(gains) < 8
-tumors, funnels = dict.fromkeys(target for target, _, _ in ends)
-small_batch = [kl[funnels, 512, p] / kl[funnels, 32, p] for p in (True, False)]
-assert np.allclose(small_batch, [3.7, 2.1], atol=0.05)
-assert max(ends[funnels, 32, False]) < min(ends[funnels, 512, True])
-stalled = [kl[tumors, n, False] for n in (32, 128, 512)]
-assert max(stalled) < 1.05 * min(stalled)
-figures.gradients(ends)
-
-
-# %% [markdown]
 # The path gradient ends lower at every batch, by factors from 1.4 to 7.5, and more where the flow comes close: on the tumors the full gradient stalls at a divergence several times larger. There noise is what limits it, and noise depends on the number of evaluations, not on how they are bundled: 32 or 512 draws a step end alike. The path gradient, whose noise fades as the flow comes close, still gains a factor of two from small batches. On the schools the number of steps limits both. A batch of 32 instead of 512 buys a factor of 3.7 with the path gradient and 2.1 with the full one, which with batches of 32 beats the path gradient with 512.
 #
-# **For a fixed number of evaluations, and a step size that falls to zero, the path gradient was better at every batch on both targets. Small batches, that is, more steps, paid wherever noise was not what was left.**
+# For a fixed number of evaluations, and a step size that falls to zero, the path gradient was better at every batch on both targets. Small batches, that is, more steps, paid wherever noise was not what was left.
 #
 # ## Can one call do all of this?
 #
-# [`fit_posterior`](../nflib_min/posterior/fit_posterior.py) is the recipe in one function: Newton's method from several starts for a first Gaussian, mean-field and full rank by path gradients, a flow on top, with a step size that is searched for. Then it tries to prove itself wrong: among other things by $\hat k$, by what the weights change, by draws around all the starts and far out, where $q$'s own draws would never look. The verdict goes from "good" by way of "usable with importance weights" to "do not trust". We ask it the two questions about the schools, in the non-centered form, and show it a trap.
+# [`fit_posterior`](../nflib_min/posterior/fit_posterior.py) is the recipe in one function: Newton's method from several starts for a first Gaussian, mean-field and full rank by path gradients, a flow on top, with a step size that is searched for. A centered hierarchy, which its curvature gives away, is fitted in the non-centered form. Then the function tries to prove itself wrong. Draws around all the starts and far out look where $q$'s own draws never would. And 128 short chains of Hamiltonian Monte Carlo, the sampler inside NUTS, set out from draws of $q$: if $q$ is right they are at home already, and if it is not they wander off or disagree. The verdict is "good", "usable with importance weights", "use the chains' draws" or "do not trust". We ask it the two questions about the schools, in the non-centered form, and show it a trap.
 #
 # > **Predict.** Two islands of equal mass, fourteen standard deviations apart, and a $q$ that sits on one of them. What will $\hat k$ be, and who will find the other?
 
@@ -541,25 +518,67 @@ def islands(z):
     return anp.logaddexp(*near)
 
 
-q = nf.fit_posterior(other, rng=np.random.default_rng(0), steps=1500)
+q = nf.fit_posterior(other, rng=np.random.default_rng(0))
 asked = answers(layer(q.resample(20_000, np.random.default_rng(1)))[0])
-assert np.allclose(asked, [small, promise], atol=0.03)
+assert q.verdict == "good" and np.allclose(asked, [small, promise], atol=0.03)
 assert np.abs((q.mean() - other.mean) / other.sd).max() < 0.07
 half = nf.fit_posterior(islands, 2, rng=np.random.default_rng(0), steps=600)
 assert half.verdict == "do not trust" and half.k_hat < 0.5
 assert abs(half.missed - 0.5) < 0.05
+rng = np.random.default_rng(2)
+start, near = half.sample(128, rng), targets.Target(islands, 2)
+chains = nf.posterior.short_chains(near, start, rng)
+assert chains.r_hat.max() < 1.05 and np.ptp(np.sign(chains.z.sum(axis=2))) == 0
 print(f"islands: {half.verdict}, missed {half.missed:.1f} of the mass")
+
+# %% [markdown]
+# On the islands $\hat k$ is excellent, half of the posterior is missing, and 128 chains that start on one island stay there and agree. Draws around the other starts have found the rest. That is a search, not a proof: what no look reaches stays unseen.
+#
+# Nearer by, the two witnesses differ. A weight belongs to a draw of $q$. Where $q$ has none, nothing is weighed, and so the neck of the centered schools stayed short; and a tail that is heavy but has next to no mass frightens $\hat k$ for nothing. A chain follows the gradient of $\ln\tilde p$, in which $q$ has no say: where the posterior goes on beyond $q$'s draws, so does the chain. Hence the sampler is the judge, and its draws may become the answer. It must only not walk in the coordinates of the flow. What a flow has pushed far away is far away for a chain there, too, and all chains will agree that it is empty. So nothing but a matrix whitens them.
+#
+# **Chains that start from $q$ certify its neighborhood, which weights cannot do; of a mode that lies apart only another start can tell.**
+#
+# ## Who judges the judge?
+#
+# A verdict is a claim as well, and claims can be counted. posteriordb collects real models with their data, many with long runs of Stan to compare with. For 24 of them we have written the densities anew and held them against the reference draws by Stein's identity ([`posteriordb`](../reproduce/posteriordb/study.py)): regressions, time series, Gaussian processes, hierarchies with up to 88 coordinates. `fit_posterior` gets each of them with its defaults, and with three seeds (four of them with one). The numbers in its verdict were set on five other models; that a sampler should judge at all, with $\hat R < 1.1$, was learned from earlier runs of many of these.
+#
+# An answer counts as accurate if each mean is within 0.1 sd of the reference, with 0.04 for Monte Carlo errors, and each sd within 15 %. A verdict is right if it passes what is accurate or refuses what is not.
+#
+# > **Predict.** Of 64 verdicts, how many are wrong? And how many of the fits that are called "good" have a $\hat k$ above 0.7?
+
+# %% alt="Dot plot of 24 models by kind. Left, the chains' largest R-hat, below 1.1 but for one model's crosses; right, the largest error, below its limit but for two small crosses." caption="Every run: the largest $\\hat R$ of its chains, and the largest error of the draws that it hands out, in units of what counts as accurate. Small and a little lower: fits by Gaussians alone. Grey lines: 1.1, and the limit."
+study, worse = results.study(), results.study(defaults=False)
+kinds = "right pass", "right refusal", "false pass", "false refusal"
+found = []
+for runs, weights_alone in ((study, False), (worse, False), (worse, True)):
+    each = results.outcomes(runs, weights_alone)
+    found.append([each.count(kind) for kind in kinds])
+refused = {run["settings"]["model"] for run in study if run["values"]["verdict"] == "do not trust"}
+right = sum(found[0][:2]) / len(study)
+assert found[0][2] == found[1][2] == 0 and right > 0.95
+assert refused == {"gp_pois_regr-gp_pois_regr"}
+assert len({run["settings"]["model"] for run in study}) == 24
+chains = [run["values"]["verdict"].endswith("draws") for run in worse]
+assert (sum(chains), len(worse), len(study)) == (5, 23, 64)
+for name, counts in zip(("defaults", "Gaussians", "weights"), found, strict=True):
+    print(name, dict(zip(kinds, counts, strict=True)))
+figures.study([*study, *worse])
 
 
 # %% [markdown]
-# On the islands $\hat k$ is excellent, and half of the posterior is missing: it was found by draws around the other starts. That is a search, not a proof. What no look reaches stays unseen, be it a mode far away or the end of a neck; and near its thresholds any verdict turns with the seed. So ask twice, with another seed, and in other coordinates if the model has them. What to report:
+# Not one pass is wrong. Of 64 verdicts with default settings 61 pass an accurate answer, and 3 refuse one. These are of one model, counts that follow a Gaussian process: its chains need longer than they get until they agree. Of the 61 fits that are called "good" one has a $\hat k$ above 0.7, a tail without weight as on iris.
+#
+# But all 64 answers were accurate, and a judge who sees good fits alone shows little; the weights would have done as well. So the models were fitted once more by Gaussians alone, one seed, necks left in (the small markers). Still no pass is wrong. In 5 of 23 runs the chains agreed with each other and not with the fit, and their draws were the answer. The weights alone, on these fits, refuse 11 of 23 answers.
+#
+# What to report:
 #
 # | what you see | what you report |
 # |---|---|
 # | "good", with two seeds | means, sds and quantiles of the draws, the ELBO |
 # | "usable with importance weights" | the weighted ones, with ESS and $\hat k$ |
-# | "do not trust" | nothing of $q$; change coordinates, or run a sampler |
-# | a log scale such as $\ln\tau$, of a hierarchical model | $\tau$ itself, and the non-centered fit |
+# | "use the chains' draws" | those, which `q.mean()`, `q.sd()` and `q.resample` then give; no density, no ELBO |
+# | "do not trust" | nothing; do what the reasons say, change coordinates, or run a long sampler |
+# | a log scale such as $\ln\tau$, of a hierarchical model | $\tau$ itself |
 #
 # A model written elsewhere comes in as a function. PyMC and NumPyro have already moved every parameter to the real line and have compiled the log density with its gradient; what is left is to ask for all $n$ rows at once. For NumPyro, with a `model` and its arguments:
 #
@@ -573,7 +592,7 @@ print(f"islands: {half.verdict}, missed {half.missed:.1f} of the mass")
 #
 # For PyMC it is `join_nonshared_inputs` and `vectorize_graph`, a few lines more. Both are written out, run and compared with our eight schools in [`handover.py`](../reproduce/reference/handover.py). Set `numpyro.enable_x64()` first, and mind the order of the coordinates: NumPyro sorts them by name.
 #
-# **One call goes from a log density to draws with a verdict. On the non-centered schools it answers both questions within 0.03; it refuses the islands for what a look elsewhere found, and can do so only where one of its starts leads.**
+# **One call goes from a log density to draws with a verdict. With default settings 95 % of the verdicts are right, and no wrong answer passed, with good fits and with bad ones. A sampler that starts from a fit certifies it, corrects it, or refuses it.**
 #
 # ## Exercises
 #
@@ -667,7 +686,7 @@ assert q.verdict == "do not trust"
 # - "Right" is said of a quantity, on a scale: the flow has $\tau$ right, and $\ln\tau$ not.
 # - Coordinates first: one line of reparameterization did more than eight trained planar layers.
 # - The full-rank Gaussian is cheap and often enough; the independent one loses [(N7)](#eq-N7), twenty nats on the diabetes data.
-# - $\hat k$ judges the weights: below 0.5 weigh freely, below 0.7 with smoothed weights, above there is no promise. It is noisy near these limits, says nothing about raw draws, and is silent where $q$ has no draws, so look elsewhere too.
+# - $\hat k$ judges the weights: below 0.5 weigh freely, below 0.7 with smoothed weights, above there is no promise. It is noisy near these limits, says nothing about raw draws, and is silent where $q$ has no draws. A sampler that starts from $q$'s draws is the better judge nearby; look elsewhere too.
 # - A small reverse divergence does not promise variances under heavy tails.
 # - NUTS for expectations of one posterior; a flow for densities, evidence, many draws or many data sets.
 #

@@ -248,8 +248,9 @@ def what_grows(
         needed = ((flat - basis @ both) ** 2).sum(axis=0) < 0.2 * (alone**2).sum(axis=0)
         return both[0].reshape(y.shape[1:]), needed.reshape(y.shape[1:])
 
-    A, needed = coefficient(H)
-    return A, coefficient(g + others_pull(z, H, s))[0], needed
+    with np.errstate(all="ignore"):  # what overflows is no neck
+        A, needed = coefficient(H)
+        return A, coefficient(g + others_pull(z, H, s))[0], needed
 
 
 def curvatures(target: Target, z: Array, sd: Array) -> tuple[Array, Array, Array]:

@@ -20,6 +20,7 @@ GOOD_K = 0.5  # k-hat below this: the weights have a finite variance
 IDLE = 0.99  # an effective share of draws at which the shape of the weights' tail is idle
 STEADY = 0.97  # and one at which weights are believed where chains do not mix
 FAIR = 0.95  # and one below which weights alone, without the chains, do not make a fit usable
+ROUNDING = 1e-3  # nats between neighboring numbers at which the weights are noise
 MIXED = 1.1  # R-hat below this: the chains tell one story
 SETTLED = 1.05  # and below this they are an answer of their own
 CLOSE = 0.08  # of a mean, in sd, and of an sd, relative: answers that may be handed out as they are
@@ -63,6 +64,11 @@ def verdict_of(
         against.append(
             f"draws around {len(gaussians)} starts and far out found {missed:.0%} of the mass "
             f"where the fit has less than a twentieth of it: a missed mode, or a heavy tail{way_on}"
+        )
+    largest = np.abs(log_p).max()
+    if np.spacing(largest) > ROUNDING:
+        against.append(
+            f"log densities of size {largest:.0e}: their differences are lost in rounding"
         )
     dof = min(map(np.min, degrees_of_freedom(finite, *fitter.gaussian, rng)))
     hopeless = dof < 0.05

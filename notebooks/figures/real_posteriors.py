@@ -221,25 +221,54 @@ def all_fits(rows):
     show(fig)
 
 
-def gradients(ends):
-    """KL against draws a step, both gradients, a panel a target: medians, and every seed."""
-    fig, axes = plt.subplots(1, 2, figsize=(7.6, 3.0), layout="constrained")
-    names = list(dict.fromkeys(target for target, _, _ in ends))
-    for ax, target in zip(axes, names, strict=True):
-        for path, style, color in ((True, "o-", FLOW), (False, "s--", BASE)):
-            kls = {n: kl for (name, n, kind), kl in ends.items() if (name, kind) == (target, path)}
-            batches = sorted(kls)
-            label = "path gradient" if path else "full gradient"
-            middle = [np.median(kls[n]) for n in batches]
-            ax.loglog(batches, middle, style, color=color, label=label)
-            for n in batches:
-                ax.plot([n] * len(kls[n]), kls[n], ".", color=color, alpha=0.4)
-        ax.set(title=american(target), xlabel="draws a step", ylabel="KL(q || p), nats")
-        ax.set_xticks(batches, batches)
-        ax.set_xticks([], minor=True)
-        low, high = ax.get_ylim()
-        ticks = [t for t in (0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if low < t < high]
-        ax.set_yticks(ticks, [str(t) for t in ticks])
-        ax.set_yticks([], minor=True)
-    axes[0].legend(frameon=False, loc="center left", bbox_to_anchor=(0, 0.6))
+def study(rows):
+    """Each run of the study as two dots: the chains' R-hat, and the largest error; one row a model.
+
+    The marker says the verdict; small ones, a little lower, are fits by Gaussians alone.
+    """
+    groups = {}
+    for row in rows:
+        models = groups.setdefault(row["values"]["kind"], {})
+        models.setdefault(row["settings"]["model"].partition("-")[2], []).append(row)
+    kinds = {
+        "good": {"marker": "o", "color": FLOW},
+        "usable with importance weights": {"marker": "o", "mec": FLOW, "mfc": "none"},
+        "use the chains' draws": {"marker": "D", "color": BASE},
+        "do not trust": {"marker": "x", "color": "black"},
+    }
+    fig, axes = plt.subplots(1, 2, figsize=(7.2, 7.0), layout="constrained", sharey=True)
+    names, y = {}, 0.0
+    for kind, models in groups.items():
+        if len(models) > 1:
+            y += 1.1
+            names[y] = kind
+        for model, runs in models.items():
+            y += 1.1
+            short = american(model).replace("_model", "").replace("_", " ")
+            names[y] = short if len(models) > 1 else f"{kind}: {short}"
+            for row in runs:
+                values, gaussian = row["values"], row["settings"].get("gaussian", False)
+                at = y + 0.4 * gaussian
+                error = max(values["real"][0] / 0.14, values["real"][1] / 0.15)
+                how = {"ls": "", "ms": 3.5 if gaussian else 5, **kinds[values["verdict"]]}
+                axes[0].plot(max(values["r_hat"] - 1, 1.2e-3), at, **how)
+                axes[1].plot(max(error, 0.03), at, **how)
+    axes[0].set_yticks(list(names), list(names.values()))
+    for label in axes[0].get_yticklabels():
+        if label.get_text() in groups:
+            label.set(fontweight="bold")
+    for ax, mark in zip(axes, (0.1, 1.0), strict=True):
+        ax.tick_params(length=0, axis="y", labelsize=8)
+        ax.axvline(mark, color="0.6", lw=0.9, zorder=0)
+    axes[0].set(
+        xscale="log", xlim=(1e-3, 1), ylim=(y + 1, 0.2), xlabel=r"largest $\hat R$ of the chains"
+    )
+    axes[0].set_xticks([0.001, 0.01, 0.1], ["1.001", "1.01", "1.1"])
+    axes[1].set(xscale="log", xlim=(0.03, 8), xlabel="largest error (1: the limit)")
+    axes[1].set_xticks([0.1, 1], ["0.1", "1"])
+    shown = {row["values"]["verdict"] for row in rows}
+    for label, how in kinds.items():
+        if label in shown:
+            axes[1].plot([], [], ls="", ms=5, label=label, **how)
+    fig.legend(*axes[1].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=8)
     show(fig)

@@ -43,6 +43,7 @@ def study(rows: list[dict]) -> dict:
             for row in rows
         ),
         "heads": HEADS,
+        "single": sum(len(group) == 1 for group in groups.values()),
         "lines": [line(name, group) for name, group in groups.items()],
         "missed": missed(rows),
         "worse": {

@@ -104,15 +104,15 @@ def errors(
 
 
 def tasks(quick: bool = False) -> list[Task]:
-    """Every model with every seed, the first seed of all first; then by Gaussians alone."""
+    """Every model with every seed, the first seed of all first; then once by Gaussians alone."""
     common = {"version": 1}
     if quick:
         return [Task(judge, common | {"model": next(iter(posteriordb.MODELS)), "steps": 50}, 0)]
     worse = common | {"gaussian": True, "steps": 500}
     models = [model for model in posteriordb.MODELS if model not in LEFT_OUT]
+    each = [(common, seed) for seed in range(SEEDS)] + [(worse, 0)]
     return [
         Task(judge, settings | {"model": model}, seed)
-        for settings in (common, worse)
-        for seed in range(SEEDS)
+        for settings, seed in each
         for model in models
     ]

@@ -452,3 +452,14 @@ def test_the_search_can_be_interrupted():
     flow = Flow(StandardNormal(2), Affine(2))
     with pytest.raises(KeyboardInterrupt):
         search(FreeEnergy(flow, Interrupting(at=5)), flow.init(rng()))
+
+
+def test_numbers_whose_differences_are_rounding_are_refused():
+    def density(z):
+        spike = 6e40 * anp.exp(-0.5 * anp.sum((z - 50) ** 2, axis=1))
+        return -0.5 * anp.sum(z**2, axis=1) + spike
+
+    starts = np.array([[0.0, 0.0], [50.0, 50.3]])
+    q = fit_posterior(density, 2, rng=rng(), starts=starts, steps=100, draws=2000)
+    assert q.verdict == "do not trust"
+    assert any("6e+40: their differences are lost in rounding" in reason for reason in q.reasons)

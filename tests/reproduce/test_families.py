@@ -139,3 +139,20 @@ def test_the_table_has_a_line_for_every_row(stored):
     lines = figures.table(stored).splitlines()
     assert len(lines) == 1 + len(TRUTHS) + len(stored)
     assert len({len(line) for line in lines if line.startswith("  ")}) == 1
+
+
+def test_what_notebook_06_says_of_the_two_gradients():
+    ends = {}
+    for run in results.load("gradients"):
+        s = run["settings"]
+        key = s["target"], s["batch"], s["path_gradient"]
+        ends.setdefault(key, []).append(run["values"]["kl"][0])
+    kl = {key: np.median(values) for key, values in ends.items()}
+    gains = [kl[t, n, False] / kl[t, n, True] for t, n, path in ends if path]
+    assert 1.4 < min(gains) < 1.5 and 7 < max(gains) < 8
+    tumors, funnels = dict.fromkeys(target for target, _, _ in ends)
+    small_batch = [kl[funnels, 512, p] / kl[funnels, 32, p] for p in (True, False)]
+    assert np.allclose(small_batch, [3.7, 2.1], atol=0.05)
+    assert max(ends[funnels, 32, False]) < min(ends[funnels, 512, True])
+    stalled = [kl[tumors, n, False] for n in (32, 128, 512)]
+    assert max(stalled) < 1.05 * min(stalled)

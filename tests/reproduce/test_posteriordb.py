@@ -1,5 +1,7 @@
 """Models of posteriordb: each density is that of its reference draws, and verdicts are counted."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from reproduce import posteriordb, results
 from reproduce.posteriordb import study
 from reproduce.posteriordb.regressions import regression
 from reproduce.posteriordb.stein import stein
+from tests import ROOT
 
 ALL = pytest.mark.parametrize("name", posteriordb.MODELS)
 
@@ -109,3 +112,17 @@ def test_rows_are_counted():
 
 def sample(name):
     return np.array(posteriordb.samples()[name])
+
+
+def test_the_readmes_count_what_the_study_found():
+    found = results.outcomes(results.study())
+    right, wrong = found.count("right pass"), found.count("false refusal")
+    assert right + wrong == len(found)
+    for name in ("README.md", "README.ko.md"):
+        numbers = re.findall(r"posteriordb\D*(\d+)\D+(\d+)\D+(\d+)\D+(\d+)", read(name))
+        models = len({row["settings"]["model"] for row in results.study()})
+        assert {models, right, len(found), wrong} == {int(n) for n in numbers[0]}
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
