@@ -25,10 +25,10 @@ from nflib_min.training import cosine_decay, fit
 from tests import ROOT
 from tests.library.laws import BIJECTIONS, arrays_of, cast, params_for, points
 
-MAPS = ("bijections", "planar", "radial", "coupling", "continuous", "flow", "distributions")
+MAPS = ("laws", "bijections", "planar", "radial", "coupling", "continuous", "flow", "distributions")
 TEXTBOOK = [f"tests/library/test_{name}.py" for name in MAPS]
 # a formula is not compared with itself, and ODEs are slow to trace: test_continuous.py has them
-LEFT_OUT = "test_bijections and (pullback_is_autograds_of_the_formula or ODEFlow)"
+LEFT_OUT = "test_laws and (pullback_is_autograds_of_the_formula or ODEFlow)"
 
 
 def spread(low, high, K, dtype=np.float64):
@@ -319,7 +319,7 @@ def test_without_the_kernels_every_map_is_right(tmp_path):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     shutil.rmtree(tmp_path / "nflib_min" / "fast")
-    laws = tmp_path / "tests" / "laws.py"  # tracing takes long: fewer examples of each law
+    laws = tmp_path / "tests/library/laws.py"  # tracing takes long: fewer examples of each law
     source = laws.read_text(encoding="utf-8")
     assert "max_examples=25" in source
     laws.write_text(source.replace("max_examples=25", "max_examples=4"), encoding="utf-8")
