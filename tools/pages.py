@@ -132,6 +132,7 @@ def page(notebook, name: str, entries: list[Entry]) -> str:
         contents=[(h2["id"], Markup(heading(h2))) for h2 in soup("h2") if h2.get("id")],
         body=Markup(soup),
         program=Markup(live.program(*dict.fromkeys(moving)) if moving else ""),
+        place=f"{i + 1} / {len(order)}",
         before=entries[i - 1] if i else None,
         after=entries[i + 1] if i + 1 < len(order) else None,
     )
