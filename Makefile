@@ -43,7 +43,7 @@ run: setup  ## execute every notebook and write its page under build/ (minutes; 
 test: setup  ## prove everything: library, notebooks, README (a quarter of an hour; seconds=N a cell)
 	@$(python) -m pytest -q -n 2 --dist loadscope $(if $(seconds),--nbval-cell-timeout $(seconds))
 
-fast: setup  ## the tests that take under a second each, without the notebooks (a minute or two)
+fast: setup  ## the tests that take under a second each, without the notebooks (three minutes)
 	@$(python) -m pytest -q -n 2 -m "not slow" tests nflib_min blog live reproduce
 
 check: setup  ## the quick checks of an author: layout, lint, pairs and house style
